@@ -1,0 +1,56 @@
+# make demo   the demo grid (make demo ARGS=--once exits after the crossing)
+# make test   everything that CI checks
+# make check  formatting, lint, types, imports      make tests  the test-suite      make bench  the benchmarks
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+ARGS ?=
+TESTS ?=
+
+.PHONY: demo test check tests bench quick-bench clients clean require-python
+
+demo: $(VENV)/.installed
+	@exec $(BIN)/wherry demo $(ARGS)
+
+test: check tests quick-bench
+
+check: $(VENV)/.installed-test
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+tests: $(VENV)/.installed-test clients
+	$(BIN)/pytest -n auto $(TESTS)
+
+quick-bench: $(VENV)/.installed-test
+	$(BIN)/python benchmarks/diset.py --quick
+
+bench: $(VENV)/.installed-test
+	$(BIN)/python benchmarks/diset.py
+
+# Unmodified DIRAC clients, each in an environment of its own; made once.
+clients: $(VENV)/.installed-test
+	$(BIN)/python tests/clients/build.py
+
+$(VENV)/.installed: setup.cfg pyproject.toml | require-python
+	@test -x $(BIN)/python || { echo "Making $(VENV)"; $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+	  echo "python3 cannot make virtual environments: install venv (Debian: apt-get install python3-venv)" >&2; exit 1; }; }
+	@echo "Installing wherry"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(VENV)/.installed-test: $(VENV)/.installed
+	@echo "Installing what tests and checks need"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	@touch $@
+
+require-python:
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is missing: install Python 3.11 or newer" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "$(PYTHON) is too old: Python 3.11 or newer is needed (make PYTHON=python3.12 ...)" >&2; exit 1; }
+	@command -v git >/dev/null || { echo "git is missing: install it" >&2; exit 1; }
+
+clean:
+	rm -rf $(VENV) .clients var build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,111 @@
+"""The whole adaptor interface.
+
+An adaptor is a generator function.  Its name is the legacy method, its parameters are the legacy
+signature (and, if it wants it, the keyword ``call``); it *yields* REST requests and *returns* the legacy
+value, or a Reply with extra keys, or raises a Failure.  It does no I/O, so a test is a row: arguments,
+expected requests with scripted answers, expected value.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable, Generator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from legacy_rpc.messages import Call, Reply
+
+# How many requests of one step are on their way at a time.
+CONCURRENT_REQUESTS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One REST request; ``body`` is made of JSON's types."""
+
+    method: str
+    path: str
+    body: Any = None
+    query: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def writes(self) -> bool:
+        """False for requests that only read, whatever their HTTP method says."""
+        return self.method != "GET" and not self.path.endswith(("/search", "/summary"))
+
+
+class RestFailure(Exception):
+    """A request was answered with an error status, or (``status`` 0) not at all."""
+
+    def __init__(self, status: int, detail: Any) -> None:
+        super().__init__(f"{status} {detail}")
+        self.status = status
+        self.detail = detail
+
+    @property
+    def not_executed(self) -> bool:
+        """True when the backend certainly did nothing: the request never left, it has no such route, or it
+        did not pass validation.  A 404 about a job or a pilot is not such a case.
+        """
+        no_such_route = self.status == 404 and self.detail == "Not Found"
+        return no_such_route or self.status in (405, 422, 501)
+
+
+Step = Request | tuple[Request, ...]
+Conversation = Generator[Step, Any, Any]
+Adaptor = Callable[..., Conversation]
+A = TypeVar("A", bound=Adaptor)
+Send = Callable[[Request], Awaitable[Any]]
+
+
+class LegacyService:
+    """The adaptors of one DIRAC service."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.adaptors: dict[str, Adaptor] = {}
+
+    def adapts(self, adaptor: A) -> A:
+        """Register the decorated function under its own name."""
+        self.adaptors[adaptor.__name__] = adaptor
+        return adaptor
+
+
+def open_conversation(adaptor: Adaptor, call: Call) -> Conversation:
+    """Start the adaptor with a call's arguments, which the method's record has checked."""
+    if "call" in inspect.signature(adaptor).parameters:
+        return adaptor(*call.arguments, call=call)
+    return adaptor(*call.arguments)
+
+
+async def converse(conversation: Conversation, send: Send) -> Reply:
+    """Play a conversation to its end; ``send`` gives the body of an answer or raises RestFailure."""
+    try:
+        step = next(conversation)
+        while True:
+            try:
+                answer = await _answer(step, send)
+            except RestFailure as failure:
+                step = conversation.throw(failure)
+            else:
+                step = conversation.send(answer)
+    except StopIteration as end:
+        return end.value if isinstance(end.value, Reply) else Reply(end.value)
+
+
+async def _answer(step: Step, send: Send) -> Any:
+    """The body of one answer, or those of several; the first failure wins, after all have ended."""
+    if isinstance(step, Request):
+        return await send(step)
+    slots = asyncio.Semaphore(CONCURRENT_REQUESTS)
+
+    async def sent(request: Request) -> Any:
+        async with slots:
+            return await send(request)
+
+    answers = await asyncio.gather(*map(sent, step), return_exceptions=True)
+    for answer in answers:
+        if isinstance(answer, BaseException):
+            raise answer
+    return tuple(answers)

@@ -1,0 +1,1 @@
+"""One module per DIRAC service, one function per legacy method."""

@@ -1,0 +1,1 @@
+"""Calls to legacy services, as `wherry call` makes them."""

@@ -1,0 +1,57 @@
+"""The choice between the two value encodings (``legacy-wire.md`` section 3).
+
+A server answers in the encoding it was asked in, so decoding also tells which one that was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from legacy_rpc.codecs import dencode, jencode
+from legacy_rpc.codecs.dencode import MAX_DEPTH
+from legacy_rpc.messages import PeerError
+
+
+class Decode(Protocol):
+    """Reads one whole message; raises PeerError for anything malformed."""
+
+    def __call__(self, data: bytes, *, max_depth: int = MAX_DEPTH) -> Any: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Encoding:
+    """One way to write values as bytes.  ``encode`` raises TypeError, ``decode`` PeerError."""
+
+    name: str
+    encode: Callable[[Any], bytes]
+    decode: Decode
+
+
+DENCODE = Encoding("dencode", dencode.encode, dencode.decode)
+JENCODE = Encoding("jencode", jencode.encode, jencode.decode)
+
+_JSON_STARTS = frozenset(b'{["')
+
+
+def detect(data: bytes) -> Encoding:
+    """The encoding a message's first byte announces (``legacy-wire.md`` section 3)."""
+    return JENCODE if data and data[0] in _JSON_STARTS else DENCODE
+
+
+def decode_any(data: bytes, max_depth: int = MAX_DEPTH) -> tuple[Any, Encoding]:
+    """The value of one whole message, and the encoding to answer in (``legacy-wire.md`` section 3).
+
+    Raises PeerError, in the words of the encoding the first byte announced, if neither can read it.
+    """
+    encoding = detect(data)
+    try:
+        return encoding.decode(data, max_depth=max_depth), encoding
+    except PeerError:
+        if encoding is DENCODE:
+            # A bare JSON word or number, white space or a byte order mark may come first.
+            with suppress(PeerError):
+                return JENCODE.decode(data, max_depth=max_depth), JENCODE
+        raise

@@ -1,0 +1,125 @@
+"""The old side's runner: admits callers and answers calls, the same for every wire.
+
+The order is a DIRAC service's: service, action, authorisation; acknowledgement; then method, argument
+types, call (legacy-wire.md, section 2).
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from legacy_rpc.authorisation import Rule, identify
+from legacy_rpc.credentials import Directory
+from legacy_rpc.messages import Answered, Call, Credential, Failure, Identity, Outcome, Proposal, Reply
+
+logger = logging.getLogger(__name__)
+
+RPC = "RPC"
+
+
+class MethodRecord(Protocol):
+    """What the front door needs to know of a method."""
+
+    @property
+    def rule(self) -> Rule:
+        """Who may call it."""
+
+    @property
+    def builtin(self) -> bool:
+        """It is about the service itself, and is never routed."""
+
+    def check(self, arguments: Sequence[Any]) -> None:
+        """Raise Failure for arguments of wrong type or number."""
+
+
+class ServiceRecord(Protocol):
+    """What the front door needs to know of a service."""
+
+    @property
+    def default_rule(self) -> Rule:
+        """Who may call a method that the service does not have: they are told that it is unknown."""
+
+    @property
+    def methods(self) -> Mapping[str, MethodRecord]:
+        """The methods by name."""
+
+
+class Services(Protocol):
+    """The table of services."""
+
+    def service(self, name: str) -> ServiceRecord | None:
+        """A service by name."""
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedCall:
+    """What is logged and counted of a call; ``seconds`` without the wire's share."""
+
+    call: Call
+    answered: Answered
+    seconds: float
+
+
+class FrontDoor:
+    """Admits and answers.
+
+    ``native`` runs a method's native handler, ``route`` decides which side answers and has it answer; both
+    raise Failure.  ``finished`` is told of every call that was admitted.
+    """
+
+    def __init__(
+        self,
+        services: Services,
+        directory: Callable[[], Directory],
+        native: Callable[[Call], Awaitable[Reply]],
+        route: Callable[[Call], Awaitable[Answered]],
+        finished: Callable[[FinishedCall], None],
+    ) -> None:
+        self._services = services
+        self._directory = directory
+        self._native = native
+        self._route = route
+        self._finished = finished
+
+    def admit(self, proposal: Proposal, credential: Credential | None) -> Identity:
+        """Who calls, if they may.  Raises Failure, to be sent in place of the acknowledgement."""
+        service = self._services.service(proposal.service)
+        if service is None:
+            raise Failure(f"{proposal.service} is not up in this server")
+        if proposal.action != RPC:
+            raise Failure(f"{proposal.action} is not a known action type")
+        method = service.methods.get(proposal.method)
+        rule = method.rule if method else service.default_rule
+        return identify(credential, proposal.extra_credentials, rule, self._directory())
+
+    async def handle(self, call: Call) -> Outcome:
+        """The result of an admitted call; never raises."""
+        started = time.perf_counter()
+        answered = await self._answered(call)
+        self._finished(FinishedCall(call, answered, time.perf_counter() - started))
+        return answered.outcome
+
+    async def _answered(self, call: Call) -> Answered:
+        service = self._services.service(call.service)
+        method = service.methods.get(call.method) if service else None
+        if method is None:
+            return Answered(Failure(f"Unknown method {call.method}"), "refused", "unknown-method")
+        try:
+            method.check(call.arguments)
+        except Failure as failure:
+            return Answered(failure, "refused", "arguments")
+        try:
+            if method.builtin:
+                return Answered(await self._native(call), "native", "builtin")
+            return await self._route(call)
+        except Failure as failure:
+            return Answered(failure, "native", "builtin")
+        except Exception as error:
+            logger.exception("unhandled error in %s.%s", call.service, call.method)
+            return Answered(
+                Failure(f"Server error while serving {call.method}: {error}"), "refused", "internal-error"
+            )

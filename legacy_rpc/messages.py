@@ -1,0 +1,164 @@
+"""The vocabulary every legacy wire shares: who calls, what they ask, what they get back.
+
+All records are frozen and carry no I/O.  Numbers and texts of errors: reference sheet
+``legacy-wire.md`` section 2.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+
+class PeerError(Exception):
+    """The peer broke the protocol; its connection ends and nobody else's."""
+
+
+class Errno(enum.IntEnum):
+    """Error numbers that DIRAC clients compare, each with DIRAC's text."""
+
+    text: str
+
+    def __new__(cls, number: int, text: str) -> Errno:
+        member = int.__new__(cls, number)
+        member._value_ = number
+        member.text = text
+        return member
+
+    EVALUE = 1004, "Wrong value passed"
+    ENOAUTH = 1111, "Unauthorized query"
+    EDB = 1130, "Database Error"
+    EMYSQL = 1131, "MySQL Error"
+    EWMSUKN = 1500, "Unknown WMS error"
+    EWMSJMAN = 1504, "Job management error"
+    EWMSNOPILOT = 1550, "No pilots found"
+
+
+class Failure(Exception):
+    """What DIRAC calls ``S_ERROR``: a number (0: none), a text, and extra top-level keys."""
+
+    def __init__(self, message: str, errno: int = 0, extra: Mapping[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.errno = errno
+        self.extra = dict(extra or {})
+
+    @classmethod
+    def of(cls, errno: Errno, detail: str = "", extra: Mapping[str, Any] | None = None) -> Failure:
+        """A numbered failure with DIRAC's composed text, ``<text> ( <number> : <detail>)``."""
+        return cls(f"{errno.text} ( {errno.value} : {detail})", errno.value, extra)
+
+    def as_result(self) -> dict[str, Any]:
+        """The dictionary a client sees; key order is DIRAC's."""
+        return {"OK": False, "Errno": self.errno, "Message": self.message, **self.extra}
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What DIRAC calls ``S_OK``: a value, and extra top-level keys such as ``InvalidJobIDs``."""
+
+    value: Any = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    def as_result(self) -> dict[str, Any]:
+        """The dictionary a client sees; key order is DIRAC's."""
+        return {"OK": True, "Value": self.value, **self.extra}
+
+
+Outcome = Reply | Failure
+
+
+class Write(enum.StrEnum):
+    """What repeating a method would do; decides which fallbacks are safe (design, Adaptors)."""
+
+    READ = "read"
+    IDEMPOTENT = "idempotent"
+    APPEND = "append"
+    CREATE = "create"
+    TRANSFER = "transfer"
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """What a verified certificate chain proves, before the registry is asked.
+
+    ``dn`` names the end entity (the user behind a proxy, or the host), ``subject`` and ``issuer``
+    the certificate at the leaf.  ``expires`` is the earliest end of any certificate in the chain.
+    ``group`` is the DIRAC group extension nearest to the end entity, or None.
+    """
+
+    dn: str
+    subject: str
+    issuer: str
+    expires: datetime
+    is_proxy: bool = False
+    limited: bool = False
+    group: str | None = None
+
+    def seconds_left(self, now: datetime | None = None) -> int:
+        """Whole seconds until the chain ends; never negative."""
+        return max(0, int((self.expires - (now or datetime.now(UTC))).total_seconds()))
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who calls, as the registry knows them.
+
+    ``properties`` are all properties of the group (DIRAC reduces them per method; that is a view
+    and is not kept).  ``kind`` is ``user``, ``host`` or ``anonymous``.
+    """
+
+    username: str
+    group: str
+    kind: str = "user"
+    dn: str = ""
+    vo: str | None = None
+    properties: tuple[str, ...] = ()
+    credential: Credential | None = None
+    extra_credentials: str = ""
+
+    def has(self, *properties: str) -> bool:
+        """True when the caller is known and holds at least one of the properties."""
+        return self.kind != "anonymous" and any(name in self.properties for name in properties)
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """What a client says it wants to do, before it is admitted and sends its arguments."""
+
+    service: str
+    action: str
+    method: str
+    extra_credentials: Any = ""
+    client_version: str = ""
+    setup: str = ""
+    vo: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One decoded legacy request.
+
+    ``deadline`` is on the event loop's clock (seconds); None: the wire gives none.
+    """
+
+    service: str
+    method: str
+    arguments: Sequence[Any]
+    identity: Identity
+    wire: str
+    client_version: str = ""
+    peer: str = ""
+    deadline: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """An outcome, with the route that led to it and why that route was taken."""
+
+    outcome: Outcome
+    route: str
+    reason: str

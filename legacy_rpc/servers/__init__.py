@@ -1,0 +1,1 @@
+"""Asyncio shells: accept, count, start TLS, feed the codec, ask, write."""

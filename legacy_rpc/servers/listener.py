@@ -1,0 +1,227 @@
+"""Accept, count, then start TLS.
+
+A listener accepts plain TCP itself, so that the limits on connections hold before a handshake is paid for,
+and hands the socket over with ``connect_accepted_socket``.  (``start_tls`` on an accepted transport is not
+used: under uvloop the first bytes may be read before a protocol can pause reading, and are then lost to
+TLS; see docs/decisions/0004-accept-then-tls.md.)  One subclass of :class:`SecureProtocol` per wire.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import ssl
+import sys
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+from legacy_rpc.messages import PeerError
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionLimits:
+    """How many connections at a time, in all and per peer address, and how many seconds each step may take.
+
+    ``answer_seconds`` bounds how long a peer may take to read its reply.
+    """
+
+    connections: int = 1000
+    per_peer: int = 500
+    handshake_seconds: float = 10.0
+    message_seconds: float = 60.0
+    answer_seconds: float = 60.0
+
+
+class Gate:
+    """Counts connections before anything is spent on them."""
+
+    def __init__(self, limits: ConnectionLimits) -> None:
+        self.limits = limits
+        self.open = 0
+        self._by_peer: Counter[str] = Counter()
+
+    def enter(self, peer: str) -> bool:
+        """Count a connection in; False: it must be closed at once and is not counted."""
+        if self.open >= self.limits.connections or self._by_peer[peer] >= self.limits.per_peer:
+            return False
+        self.open += 1
+        self._by_peer[peer] += 1
+        return True
+
+    def leave(self, peer: str) -> None:
+        """Count a connection out."""
+        self.open -= 1
+        self._by_peer[peer] -= 1
+        if not self._by_peer[peer]:
+            del self._by_peer[peer]
+
+
+def server_tls(certificate: str, key: str, ca_path: str) -> ssl.SSLContext:
+    """A context that takes grid proxies (legacy-wire.md, section 4.4).
+
+    Raises OSError or ssl.SSLError when a file cannot be used.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    context.load_verify_locations(capath=ca_path)
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.verify_flags |= ssl.VERIFY_ALLOW_PROXY_CERTS
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT  # refuses DIRAC's proxies
+    context.set_ciphers("DEFAULT:@SECLEVEL=1")  # 1024-bit proxies of 7.3 clients
+    # A resumed session has no certificate chain.
+    context.num_tickets = 0
+    context.options |= ssl.OP_NO_TICKET
+    return context
+
+
+def verified_chain(ssl_object: Any) -> Sequence[bytes]:
+    """The certificates that TLS verified, DER, leaf first.
+
+    Raises PeerError for a resumed TLS 1.2 session, which has none.
+    """
+    if sys.version_info >= (3, 13):
+        chain = ssl_object.get_verified_chain()
+        if not chain:
+            raise PeerError("a resumed TLS session carries no certificates")
+        return list(chain)
+    import _ssl
+
+    certificates = ssl_object._sslobj.get_verified_chain()  # noqa: SLF001 - public only from 3.13
+    if not certificates:
+        raise PeerError("a resumed TLS session carries no certificates")
+    return [certificate.public_bytes(_ssl.ENCODING_DER) for certificate in certificates]
+
+
+class SecureProtocol(asyncio.Protocol):
+    """One connection whose handshake is over: the wire's own ``secured`` and ``received``.
+
+    Each step has a deadline, set with ``expect_within``; passing it aborts this connection only.
+    """
+
+    def __init__(self, gate: Gate, peer: str, accepted: float) -> None:
+        self._gate = gate
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+        self.peer = peer
+        self.accepted = accepted
+        self.transport: asyncio.Transport | None = None
+
+    def secured(self, ssl_object: Any) -> None:
+        """TLS is up.  May raise PeerError."""
+
+    def received(self, data: bytes) -> None:
+        """Decrypted bytes came.  May raise PeerError."""
+
+    def expect_within(self, seconds: float) -> None:
+        """(Re)set the deadline of the step that begins now."""
+        self.stop_waiting()
+        self._timer = self._loop.call_later(seconds, self._abort)
+
+    def stop_waiting(self) -> None:
+        """There is no deadline while it is our turn."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The handshake is over."""
+        self.transport = cast("asyncio.Transport", transport)  # uvloop's is not derived from it
+        self._guarded(lambda: self.secured(transport.get_extra_info("ssl_object")))
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes from the peer."""
+        self._guarded(lambda: self.received(data))
+
+    def _guarded(self, step: Callable[[], None]) -> None:
+        try:
+            step()
+        except PeerError as error:
+            logger.info("connection from %s ended: %s", self.peer, error)
+            self._abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
+        """Count the connection out."""
+        self.stop_waiting()
+        self._gate.leave(self.peer)
+
+    def _abort(self) -> None:
+        if self.transport is not None:
+            self.transport.abort()
+
+    def finish(self, data: bytes) -> None:
+        """Send the last bytes in one write, and close."""
+        transport = self.transport
+        if transport is None or transport.is_closing():
+            return
+        self.expect_within(self._gate.limits.answer_seconds)
+        transport.write(data)
+        transport.close()
+
+
+MakeProtocol = Callable[[str, float], SecureProtocol]
+
+# After an error such as too many open files, so long before the next connection is accepted.
+PAUSE_SECONDS = 0.1
+
+
+class Listener:
+    """Accepts connections on one socket; ``make`` is given the peer's address and the time of acceptance."""
+
+    def __init__(
+        self, listening: socket.socket, gate: Gate, tls: Callable[[], ssl.SSLContext], make: MakeProtocol
+    ) -> None:
+        self._listening = listening
+        self._gate = gate
+        self._tls = tls
+        self._make = make
+        self._handshakes: set[asyncio.Task[None]] = set()
+        listening.setblocking(False)
+        self._accepting = asyncio.get_running_loop().create_task(self._accept())
+
+    async def close(self) -> None:
+        """Accept no more; handshakes that are going on are given up."""
+        for task in (self._accepting, *self._handshakes):
+            task.cancel()
+        await asyncio.gather(self._accepting, *self._handshakes, return_exceptions=True)
+
+    async def _accept(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                connection, address = await loop.sock_accept(self._listening)
+            except OSError as error:
+                logger.warning("cannot accept a connection: %s", error)
+                await asyncio.sleep(PAUSE_SECONDS)
+                continue
+            peer = str(address[0])
+            if not self._gate.enter(peer):
+                logger.warning("connection from %s refused: too many are open", peer)
+                connection.close()
+                continue
+            task = loop.create_task(self._secure(connection, peer))
+            self._handshakes.add(task)
+            task.add_done_callback(self._handshakes.discard)
+
+    async def _secure(self, connection: socket.socket, peer: str) -> None:
+        loop = asyncio.get_running_loop()
+        seconds = self._gate.limits.handshake_seconds
+        protocol = self._make(peer, loop.time())
+        try:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            await loop.connect_accepted_socket(
+                lambda: protocol,
+                connection,
+                ssl=self._tls(),
+                ssl_handshake_timeout=seconds,
+                ssl_shutdown_timeout=seconds,
+            )
+        except (OSError, asyncio.CancelledError) as error:  # ssl.SSLError is an OSError
+            if protocol.transport is None:
+                self._gate.leave(peer)
+                connection.close()
+            logger.info("TLS handshake with %s failed: %s", peer, error)

@@ -1,0 +1,20 @@
+"""Every service there is."""
+
+from __future__ import annotations
+
+from legacy_rpc.services.builtin import add_builtin_methods
+from legacy_rpc.services.configuration import configuration_server
+from legacy_rpc.services.job_manager import job_manager
+from legacy_rpc.services.job_monitoring import job_monitoring
+from legacy_rpc.services.pilot_manager import pilot_manager
+from legacy_rpc.services.table import ServiceTable
+
+WORKLOAD_MANAGEMENT = (job_manager, job_monitoring, pilot_manager)
+
+
+def all_services() -> ServiceTable:
+    """The table that a front door serves."""
+    services = (*WORKLOAD_MANAGEMENT, configuration_server([each.name for each in WORKLOAD_MANAGEMENT]))
+    for service in services:
+        add_builtin_methods(service)
+    return ServiceTable(services)

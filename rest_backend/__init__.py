@@ -1,0 +1,1 @@
+"""The new side: a DiracX-compatible REST API, complete without the legacy packages."""

@@ -1,0 +1,89 @@
+"""The boundary to HTTP: which status and which body an error has (rest-diracx.md, section 2).
+
+Every body is ``{"detail": ...}``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pydantic
+
+from shared_db.errors import Conflict, DataError, InvalidQuery, InvalidValue, Unavailable
+
+
+class RestError(Exception):
+    """An answer other than success: a status, a detail, and headers."""
+
+    def __init__(self, status: int, detail: Any, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(str(detail))
+        self.status = status
+        self.detail = detail
+        self.headers = dict(headers or {})
+
+
+class Unauthorized(RestError):
+    """The token is missing or proves nothing."""
+
+    def __init__(self, detail: str, *, challenge: bool = False) -> None:
+        super().__init__(401, detail, {"WWW-Authenticate": "Bearer"} if challenge else None)
+
+
+class Forbidden(RestError):
+    """The caller is known and may not do this."""
+
+    def __init__(self, detail: str = "Forbidden") -> None:
+        super().__init__(403, detail)
+
+
+_STATUS: Mapping[type[DataError], int] = {
+    InvalidQuery: 400,
+    InvalidValue: 400,
+    Conflict: 409,
+    Unavailable: 503,
+}
+RETRY_AFTER_SECONDS = "10"
+
+
+def from_data_error(error: DataError) -> RestError:
+    """A domain error as an answer."""
+    status = _STATUS[type(error)]
+    return RestError(status, str(error), {"Retry-After": RETRY_AFTER_SECONDS} if status == 503 else None)
+
+
+def from_validation(place: str, error: pydantic.ValidationError) -> RestError:
+    """422 with a list of ``{"type", "loc", "msg", "input", "ctx"?}``; ``place`` is ``body`` or ``query``."""
+    details = []
+    for problem in error.errors(include_url=False):
+        item: dict[str, Any] = {**problem, "loc": [place, *problem["loc"]]}
+        if "ctx" in item:
+            item["ctx"] = {name: _plain(value) for name, value in item["ctx"].items()}
+        item["input"] = _plain(item["input"])
+        details.append(item)
+    return RestError(422, details)
+
+
+def malformed_json(position: int, reason: str) -> RestError:
+    """422 for a body that is no JSON."""
+    return RestError(
+        422,
+        [
+            {
+                "type": "json_invalid",
+                "loc": ["body", position],
+                "msg": "JSON decode error",
+                "input": {},
+                "ctx": {"error": reason},
+            }
+        ],
+    )
+
+
+def _plain(value: Any) -> Any:
+    """A value that JSON can carry: exceptions, NaN and infinities become texts."""
+    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
+        return str(value)
+    if isinstance(value, Exception | bytes):
+        return str(value)
+    return value

@@ -1,0 +1,131 @@
+"""Jobs: search and status updates (rest-diracx.md, section 6)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import select
+
+from rest_backend.errors import Forbidden, RestError
+from rest_backend.models import (
+    JobStatusQuery,
+    JobStatusUpdate,
+    JobStatusUpdates,
+    Paging,
+    SearchParams,
+    SetJobStatusReturn,
+)
+from rest_backend.operations import Answer, Context, Operation
+from rest_backend.policies import MANAGE_JOBS, QUERY_JOBS
+from rest_backend.resources.answers import paged
+from shared_db.connection import UnitOfWork
+from shared_db.errors import InvalidQuery
+from shared_db.queries.jobs import StatusUpdate, logging_by_job, set_job_statuses
+from shared_db.queries.search import Condition, Search, compiled, find_page
+from shared_db.schema.job_db import Jobs
+from shared_db.schema.pilot_agents_db import PILOT_AGENTS_DB, JobToPilotMapping, PilotAgents
+
+LOGGING_INFO = "LoggingInfo"
+PILOT_STAMP = "PilotStamp"
+
+
+async def search_jobs(context: Context, body: SearchParams | None, paging: Paging) -> Answer:
+    """Jobs that meet all conditions, a page at a time.
+
+    Two pseudo-parameters: ``PilotStamp`` (a condition) means the jobs that a pilot ran, ``LoggingInfo``
+    (a column) adds each job's history.
+    """
+    search = (body or SearchParams()).search_for(paging)
+    search = await _with_pilot_stamps(context.work, search)
+    wants_logging = search.columns is not None and LOGGING_INFO in search.columns
+    if wants_logging:
+        search = replace(search, columns=_besides_logging(search.columns or []))
+    page = await find_page(context.work, Jobs, search)
+    if wants_logging:
+        history = await logging_by_job(context.work, [row["JobID"] for row in page.rows])
+        for row in page.rows:
+            row[LOGGING_INFO] = history.get(row["JobID"], [])
+    return paged(page, paging, "jobs")
+
+
+def _besides_logging(columns: Any) -> list[str] | None:
+    """The real columns asked for beside LoggingInfo; alone it means all, and JobID always comes."""
+    others = [name for name in columns if name != LOGGING_INFO]
+    return ["JobID", *others] if others else None
+
+
+async def _with_pilot_stamps(work: UnitOfWork, search: Search) -> Search:
+    """Turn conditions on ``PilotStamp`` into conditions on JobID."""
+    stamps = [condition for condition in search.conditions if condition.column == PILOT_STAMP]
+    if not stamps:
+        return search
+    others = [condition for condition in search.conditions if condition.column != PILOT_STAMP]
+    if any(condition.column == "JobID" for condition in others):
+        raise InvalidQuery(
+            "Cannot combine 'PilotStamp' pseudo-parameter with a real 'JobID' filter in the same request."
+        )
+    for condition in stamps:
+        if condition.operator not in ("eq", "in"):
+            raise InvalidQuery(
+                f"Operator {condition.operator} is not supported on the 'PilotStamp' pseudo-parameter;"
+                " use 'eq' or 'in'."
+            )
+        statement = (
+            select(JobToPilotMapping.c.JobID)
+            .join(PilotAgents, PilotAgents.c.PilotID == JobToPilotMapping.c.PilotID)
+            .where(*compiled(PilotAgents, [condition]))
+            .distinct()
+        )
+        job_ids = [row[0] for row in await work.rows(PILOT_AGENTS_DB, statement)]
+        others.append(Condition("JobID", "in", job_ids))
+    return replace(search, conditions=others)
+
+
+async def patch_job_statuses(
+    context: Context, body: Mapping[int, Mapping[datetime, JobStatusUpdate]], query: JobStatusQuery
+) -> Answer:
+    """Apply time-stamped status updates; an illegal transition is no error, the status stays."""
+    if query.force and not context.caller.has("JobAdministrator"):
+        raise Forbidden
+    updates = {job_id: [_update(*each) for each in moments.items()] for job_id, moments in body.items()}
+    success = await set_job_statuses(context.work, updates, force=query.force)
+    failed = {job_id: {"detail": "Not found"} for job_id in body if job_id not in success}
+    answer = {"success": success, "failed": failed}
+    if not success:
+        raise RestError(404, answer)
+    return Answer(answer)
+
+
+def _update(moment: datetime, update: JobStatusUpdate) -> StatusUpdate:
+    return StatusUpdate(
+        moment, update.Status, update.MinorStatus, update.ApplicationStatus, update.Source or "Unknown"
+    )
+
+
+OPERATIONS = (
+    Operation(
+        "jobs_search",
+        "POST",
+        "/api/jobs/search",
+        search_jobs,
+        QUERY_JOBS,
+        body=SearchParams | None,
+        query=Paging,
+        response=list[dict[str, Any]],
+        statuses=(200, 206),
+    ),
+    Operation(
+        "jobs_set_job_statuses",
+        "PATCH",
+        "/api/jobs/status",
+        patch_job_statuses,
+        MANAGE_JOBS,
+        body=JobStatusUpdates,
+        query=JobStatusQuery,
+        response=SetJobStatusReturn,
+        writes=True,
+    ),
+)

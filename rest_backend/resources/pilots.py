@@ -1,0 +1,242 @@
+"""Pilots (rest-diracx.md, section 7), and what legacy callers need beyond DiracX's routes."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from sqlalchemy import select
+
+from rest_backend.errors import RestError
+from rest_backend.models import (
+    ChangedRows,
+    LegacyPilot,
+    LegacyPilotUpdate,
+    Paging,
+    PilotMetadata,
+    PilotRegistrationParams,
+    SearchParams,
+    SummaryParams,
+)
+from rest_backend.operations import Answer, Context, Operation
+from rest_backend.policies import (
+    MANAGE_PILOTS,
+    OPERATE_PILOTS,
+    READ_PILOTS,
+    REGISTER_PILOT,
+    sees_all_pilots,
+)
+from rest_backend.resources.answers import paged
+from shared_db.connection import UnitOfWork
+from shared_db.errors import InvalidQuery
+from shared_db.queries.pilots import add_pilots, stamps_in_use, update_pilots
+from shared_db.queries.search import Condition, Search, compiled, find_page, summarise
+from shared_db.schema.pilot_agents_db import PILOT_AGENTS_DB, JobToPilotMapping, PilotAgents
+
+JOB_ID = "JobID"
+
+
+async def register_pilot(context: Context, pilot: PilotRegistrationParams, _query: None) -> Answer:
+    """Add one pilot; its stamp must be new."""
+    if not context.resources.registry().groups_of_vo(pilot.vo):
+        raise RestError(400, f"VO '{pilot.vo}' is not registered in this installation.")
+    if await stamps_in_use(context.work, [pilot.pilot_stamp]):
+        raise RestError(409, f"Pilot with stamp '{pilot.pilot_stamp}' already exists")
+    row = {
+        "PilotStamp": pilot.pilot_stamp,
+        "VO": pilot.vo,
+        "GridType": pilot.grid_type,
+        "GridSite": pilot.grid_site,
+        "DestinationSite": pilot.destination_site,
+        "PilotJobReference": pilot.pilot_reference or pilot.pilot_stamp,
+        "Status": pilot.pilot_status,
+    }
+    await add_pilots(context.work, [row])
+    return Answer(None, 201)
+
+
+async def add_legacy_pilots(context: Context, pilots: Sequence[LegacyPilot], _query: None) -> Answer:
+    """Add pilots in bulk as PilotManager does: any VO, and nothing need be new."""
+    rows = [
+        {
+            "PilotJobReference": pilot.pilot_reference,
+            "PilotStamp": pilot.pilot_stamp or invented_stamp(),
+            "VO": pilot.vo,
+            "GridType": pilot.grid_type,
+        }
+        for pilot in pilots
+    ]
+    await add_pilots(context.work, rows)
+    return Answer(None, 201)
+
+
+def invented_stamp() -> str:
+    """A stamp for a pilot that came without one; never derived from its reference, which may recur."""
+    return secrets.token_hex(16)
+
+
+async def patch_pilot_metadata(
+    context: Context, updates: Mapping[str, PilotMetadata], _query: None
+) -> Answer:
+    """Set fields of pilots by stamp; all of them must exist."""
+    known = set(await stamps_in_use(context.work, updates))
+    if known != updates.keys():
+        raise RestError(404, "At least one pilot does not exist.")
+    for stamp, metadata in updates.items():
+        await update_pilots(context.work, "PilotStamp", [stamp], _columns(metadata))
+    return Answer(None, 204)
+
+
+def _columns(metadata: PilotMetadata) -> dict[str, Any]:
+    columns = metadata.model_dump(exclude_none=True)
+    if "AccountingSent" in columns:
+        columns["AccountingSent"] = str(columns["AccountingSent"])
+    return columns
+
+
+async def patch_legacy_pilots(context: Context, update: LegacyPilotUpdate, _query: None) -> Answer:
+    """Set the same fields of several pilots by PilotID; answers how many rows changed."""
+    values = update.metadata.model_dump(exclude_none=True)
+    changed = await update_pilots(context.work, "PilotID", update.pilot_ids, values)
+    return Answer(ChangedRows(changed=changed))
+
+
+async def search_pilots(context: Context, body: SearchParams | None, paging: Paging) -> Answer:
+    """Pilots that meet all conditions, a page at a time.
+
+    The pseudo-parameter ``JobID`` (a condition) means the pilots that ran a job.
+    """
+    search = (body or SearchParams()).search_for(paging)
+    search = await _with_job_ids(context.work, search)
+    search = replace(search, conditions=[*search.conditions, *_own_vo(context)])
+    return paged(await find_page(context.work, PilotAgents, search), paging, "pilots")
+
+
+async def summarise_pilots(context: Context, body: SummaryParams, _query: None) -> Answer:
+    """Numbers of pilots by some columns."""
+    conditions = [spec.condition() for spec in body.search]
+    return Answer(await summarise(context.work, PilotAgents, body.grouping, [*conditions, *_own_vo(context)]))
+
+
+async def search_pilot_jobs(context: Context, body: SearchParams | None, paging: Paging) -> Answer:
+    """Which pilots ran which jobs: columns PilotID, JobID, StartTime, a page at a time."""
+    search = (body or SearchParams()).search_for(paging)
+    if not sees_all_pilots(context.caller):
+        own = select(PilotAgents.c.PilotID).where(*compiled(PilotAgents, _own_vo(context)))
+        rows = await context.work.rows(PILOT_AGENTS_DB, own)
+        search = replace(
+            search, conditions=[*search.conditions, Condition("PilotID", "in", [row[0] for row in rows])]
+        )
+    return paged(await find_page(context.work, JobToPilotMapping, search), paging, "jobs")
+
+
+def _own_vo(context: Context) -> list[Condition]:
+    """The condition that keeps a caller to the pilots of the own VO, where the policy says so."""
+    return [] if sees_all_pilots(context.caller) else [Condition("VO", "eq", context.caller.vo)]
+
+
+async def _with_job_ids(work: UnitOfWork, search: Search) -> Search:
+    """Turn conditions on ``JobID`` into conditions on PilotID."""
+    job_conditions = [condition for condition in search.conditions if condition.column == JOB_ID]
+    if not job_conditions:
+        return search
+    others = [condition for condition in search.conditions if condition.column != JOB_ID]
+    if any(condition.column == "PilotID" for condition in others):
+        raise InvalidQuery(
+            "Cannot combine 'JobID' pseudo-parameter with a real 'PilotID' filter in the same request."
+        )
+    for condition in job_conditions:
+        values = condition.value if isinstance(condition.value, list) else [condition.value]
+        if condition.operator not in ("eq", "in"):
+            raise InvalidQuery(
+                f"Operator {condition.operator} is not supported on the 'JobID' pseudo-parameter;"
+                " use 'eq' or 'in'."
+            )
+        if not all(isinstance(value, int) for value in values):
+            raise InvalidQuery("'JobID' pseudo-parameter values must be integers.")
+        statement = (
+            select(JobToPilotMapping.c.PilotID).where(JobToPilotMapping.c.JobID.in_(values)).distinct()
+        )
+        pilot_ids = [row[0] for row in await work.rows(PILOT_AGENTS_DB, statement)]
+        others.append(Condition("PilotID", "in", pilot_ids))
+    return replace(search, conditions=others)
+
+
+OPERATIONS = (
+    Operation(
+        "pilots_register_pilot",
+        "POST",
+        "/api/pilots/",
+        register_pilot,
+        REGISTER_PILOT,
+        body=PilotRegistrationParams,
+        statuses=(201,),
+        writes=True,
+    ),
+    Operation(
+        "pilots_update_pilot_metadata",
+        "PATCH",
+        "/api/pilots/metadata",
+        patch_pilot_metadata,
+        MANAGE_PILOTS,
+        body=dict[str, PilotMetadata],
+        statuses=(204,),
+        writes=True,
+    ),
+    Operation(
+        "pilots_search",
+        "POST",
+        "/api/pilots/search",
+        search_pilots,
+        READ_PILOTS,
+        body=SearchParams | None,
+        query=Paging,
+        response=list[dict[str, Any]],
+        statuses=(200, 206),
+    ),
+    Operation(
+        "pilots_summary",
+        "POST",
+        "/api/pilots/summary",
+        summarise_pilots,
+        READ_PILOTS,
+        body=SummaryParams,
+        response=list[dict[str, Any]],
+    ),
+    Operation(
+        "pilots_add_legacy_pilots",
+        "POST",
+        "/api/pilots/legacy",
+        add_legacy_pilots,
+        OPERATE_PILOTS,
+        body=list[LegacyPilot],
+        statuses=(201,),
+        writes=True,
+        extension=True,
+    ),
+    Operation(
+        "pilots_update_legacy_pilots",
+        "PATCH",
+        "/api/pilots/legacy",
+        patch_legacy_pilots,
+        MANAGE_PILOTS,
+        body=LegacyPilotUpdate,
+        response=ChangedRows,
+        writes=True,
+        extension=True,
+    ),
+    Operation(
+        "pilots_search_pilot_jobs",
+        "POST",
+        "/api/pilots/jobs/search",
+        search_pilot_jobs,
+        READ_PILOTS,
+        body=SearchParams | None,
+        query=Paging,
+        response=list[dict[str, Any]],
+        statuses=(200, 206),
+        extension=True,
+    ),
+)

@@ -1,0 +1,218 @@
+"""SQLite, the embedded default.
+
+A statement runs in a worker thread, and so do the checkout before the first and the commit after the
+last: one hop to a thread for each, where aiosqlite needs four (measured: 0.36 ms instead of 0.83 ms for
+two look-ups, see docs/decisions/0003-sqlite-threads.md).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection as SyncConnection
+from sqlalchemy import Engine as SyncEngine
+from sqlalchemy import Executable, MetaData, NestedTransaction, create_engine, event, exc
+from sqlalchemy.engine import make_url
+from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection, QueuePool
+
+from shared_db.engines.base import Parameters, Result
+from shared_db.errors import Conflict, Unavailable
+
+T = TypeVar("T")
+
+POOL_SIZE = 8
+# A foreign process that holds the file longer than this gives an error in the reply, not a hanging caller.
+BUSY_SECONDS = 5.0
+
+
+class SqliteEngine:
+    """One SQLite file.
+
+    The file must exist (``create=True``, for the demo grid and tests, makes it): a mistyped path is an
+    error, never a new empty database.
+    """
+
+    def __init__(self, url: str, *, create: bool = False, busy_seconds: float = BUSY_SECONDS) -> None:
+        """``url`` is ``sqlite:///relative/path`` or ``sqlite:////absolute/path``."""
+        self.url = url
+        database = make_url(url).database
+        if not database or database == ":memory:":
+            raise ValueError(f"{url}: name a file, as in sqlite:///var/wherry.db")
+        self._path = Path(database).absolute()
+        self._mode = "rwc" if create else "rw"
+        self._busy_seconds = busy_seconds
+        self._threads = ThreadPoolExecutor(POOL_SIZE, thread_name_prefix="sqlite")
+        self.sync = self._make_engine()
+        # Nobody waits for a connection or for SQLite's one write lock while holding a thread: those threads
+        # are needed by the very transactions that are waited for.
+        self._slots = asyncio.Semaphore(POOL_SIZE)
+        self._writer = asyncio.Lock()
+
+    def _make_engine(self) -> SyncEngine:
+        engine = create_engine(
+            "sqlite://", creator=self._open, poolclass=QueuePool, pool_size=POOL_SIZE, max_overflow=0
+        )
+        event.listen(engine, "begin", _begin)
+        event.listen(engine, "checkout", self._check_file)
+        return engine
+
+    def _open(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            f"{self._path.as_uri()}?mode={self._mode}",
+            uri=True,
+            timeout=self._busy_seconds,
+            isolation_level=None,  # the driver's default commits behind one's back; _begin says BEGIN
+            check_same_thread=False,
+        )
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = NORMAL")
+            connection.execute("PRAGMA foreign_keys = ON")
+        except sqlite3.Error:
+            connection.close()
+            raise
+        return connection
+
+    def _check_file(
+        self,
+        _driver: sqlite3.Connection,
+        record: ConnectionPoolEntry,
+        _proxy: PoolProxiedConnection,
+    ) -> None:
+        """Refuse a pooled connection whose file was taken away or replaced: its writes would be lost."""
+        try:
+            status = self._path.stat()
+        except OSError as error:
+            raise exc.DisconnectionError(str(error)) from error
+        file = (status.st_dev, status.st_ino)
+        if record.info.setdefault("file", file) != file:
+            raise exc.DisconnectionError("the database file was replaced")
+
+    async def connect(self, *, write: bool) -> SqliteConnection:
+        """A transaction of its own; one writer at a time."""
+        if write:
+            await self._writer.acquire()
+        try:
+            await self._slots.acquire()
+        except BaseException:
+            if write:
+                self._writer.release()
+            raise
+        return SqliteConnection(self, write)
+
+    def give_back(self, *, write: bool) -> None:
+        """Called by the connection when its transaction has ended."""
+        self._slots.release()
+        if write:
+            self._writer.release()
+
+    async def create(self, schema: MetaData) -> None:
+        """Create the tables that are not there yet."""
+        await self.in_thread(schema.create_all, self.sync)
+
+    async def in_thread(self, function: Callable[..., T], *arguments: Any) -> T:
+        """Run in a worker thread, in the words of ``shared_db.errors``.
+
+        A cancelled caller still waits for the thread: the connection must not be used twice at a time.
+        """
+        future = asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
+        try:
+            return await asyncio.shield(future)
+        except asyncio.CancelledError:
+            await asyncio.wait([future])
+            raise
+        except (exc.SQLAlchemyError, sqlite3.Error) as error:
+            raise _translated(error) from error
+
+    async def dispose(self) -> None:
+        """Close every connection and thread."""
+        self.sync.dispose()
+        await asyncio.to_thread(self._threads.shutdown)
+
+
+class SqliteConnection:
+    """One transaction: BEGIN with the first statement, COMMIT or ROLLBACK in ``finish``."""
+
+    def __init__(self, engine: SqliteEngine, write: bool) -> None:
+        self._engine = engine
+        self._write = write
+        self._sync: SyncConnection | None = None
+
+    def _connected(self) -> SyncConnection:
+        if self._sync is None:
+            self._sync = self._engine.sync.connect()
+            self._sync.info["write"] = self._write
+        return self._sync
+
+    def _execute(self, statement: Executable, parameters: Parameters | None) -> Result:
+        result = self._connected().execute(statement, parameters)
+        # Rows are fetched here, in the thread; the loop only reads what is in memory.
+        return Result(rows=result.all()) if result.returns_rows else Result(rowcount=result.rowcount)
+
+    def _finish(self, commit: bool) -> None:
+        if self._sync is None:
+            return
+        with self._sync as connection:
+            if commit:
+                connection.commit()
+
+    async def execute(self, statement: Executable, parameters: Parameters | None = None) -> Result:
+        """Run one statement."""
+        return await self._engine.in_thread(self._execute, statement, parameters)
+
+    async def savepoint(self) -> SqliteSavepoint:
+        """Set a mark at the present point of the transaction."""
+        nested = await self._engine.in_thread(lambda: self._connected().begin_nested())
+        return SqliteSavepoint(self._engine, nested)
+
+    async def finish(self, *, commit: bool) -> None:
+        """End the transaction (leaving without commit rolls it back)."""
+        try:
+            await self._engine.in_thread(self._finish, commit)
+        finally:
+            self._engine.give_back(write=self._write)
+
+
+class SqliteSavepoint:
+    """A mark inside a transaction."""
+
+    def __init__(self, engine: SqliteEngine, nested: NestedTransaction) -> None:
+        self._engine = engine
+        self._nested = nested
+
+    async def release(self) -> None:
+        """Keep what was done since the mark."""
+        await self._engine.in_thread(self._nested.commit)
+
+    async def rollback(self) -> None:
+        """Undo what was done since the mark."""
+        await self._engine.in_thread(self._nested.rollback)
+
+
+def _begin(connection: SyncConnection) -> None:
+    """Take the write lock at once when rows will be changed.
+
+    A transaction that reads first and writes later would be refused without waiting when another one
+    has written in between.
+    """
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if connection.info.get("write") else "BEGIN")
+
+
+def _translated(error: Exception) -> Exception:
+    """The driver's exception in the domain's words; a statement that is wrong in itself stays a bug."""
+    match error:
+        case exc.ProgrammingError():
+            return error
+        case exc.IntegrityError():
+            return Conflict(str(error.orig))
+        case exc.DatabaseError():
+            return Unavailable(f"Database is not available: {error.orig}")
+        case sqlite3.Error() | exc.DisconnectionError() | exc.InvalidRequestError():
+            return Unavailable(f"Database is not available: {error}")
+        case _:
+            return error

@@ -1,0 +1,104 @@
+"""Pilots: PilotAgents and JobToPilotMapping."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import and_, func, select
+
+from shared_db.connection import UnitOfWork
+from shared_db.engines.base import AnyRow
+from shared_db.queries.search import find_by_ids
+from shared_db.queries.values import check_values, chunks, would_change
+from shared_db.rules.clock import to_column, utc_now
+from shared_db.schema.pilot_agents_db import PILOT_AGENTS_DB, JobToPilotMapping, PilotAgents
+
+
+async def add_pilots(work: UnitOfWork, pilots: Sequence[Mapping[str, Any]]) -> None:
+    """Insert pilots, given as columns and values; their times are now, their status Submitted by default.
+
+    Neither references nor stamps need be new.  Raises InvalidValue.
+    """
+    now = to_column(utc_now())
+    rows = [
+        {"Status": "Submitted", **pilot, "SubmissionTime": now, "LastUpdateTime": now} for pilot in pilots
+    ]
+    check_values(PilotAgents, rows)
+    if rows:
+        await work.change(PILOT_AGENTS_DB, PilotAgents.insert(), rows)
+
+
+async def pilots_by_reference(
+    work: UnitOfWork, references: Sequence[str], columns: Sequence[str]
+) -> list[AnyRow]:
+    """The wanted columns of every pilot with one of the references, by ascending PilotID.
+
+    No reference at all means every pilot, as in DIRAC.
+    """
+    wanted = [PilotAgents.c[name] for name in columns]
+    if not references:
+        return await work.rows(PILOT_AGENTS_DB, select(*wanted).order_by(PilotAgents.c.PilotID))
+    return await find_by_ids(work, wanted, PilotAgents.c.PilotJobReference, references)
+
+
+async def stamps_in_use(work: UnitOfWork, stamps: Iterable[str]) -> list[str]:
+    """Those of the stamps that a pilot has already."""
+    rows = await find_by_ids(work, [PilotAgents.c.PilotStamp], PilotAgents.c.PilotStamp, stamps)
+    return [row[0] for row in rows]
+
+
+async def jobs_by_pilot(work: UnitOfWork, pilot_ids: Sequence[int]) -> dict[int, list[int]]:
+    """``{PilotID: [JobID, ...]}`` for those of the pilots that ran a job."""
+    jobs: dict[int, list[int]] = {}
+    mapping = JobToPilotMapping
+    for chunk in chunks(pilot_ids):
+        statement = select(mapping.c.PilotID, mapping.c.JobID).where(mapping.c.PilotID.in_(chunk))
+        for pilot_id, job_id in await work.rows(PILOT_AGENTS_DB, statement):
+            jobs.setdefault(pilot_id, []).append(job_id)
+    return jobs
+
+
+async def update_pilots(work: UnitOfWork, column: str, keys: Sequence[Any], values: Mapping[str, Any]) -> int:
+    """Set columns of all pilots whose ``column`` is one of ``keys``; LastUpdateTime becomes now.
+
+    Returns how many rows changed: 0 when no pilot is there or nothing differed (twice in one second).
+    Raises InvalidValue.
+    """
+    changes = {**values, "LastUpdateTime": to_column(utc_now())}
+    check_values(PilotAgents, [changes])
+    changed = 0
+    for chunk in chunks(keys):
+        statement = (
+            PilotAgents.update()
+            .where(PilotAgents.c[column].in_(chunk), would_change(PilotAgents, changes))
+            .values(changes)
+        )
+        changed += await work.change(PILOT_AGENTS_DB, statement)
+    return changed
+
+
+async def count_by_destination(
+    work: UnitOfWork, submitted_from: datetime | None = None, submitted_to: datetime | None = None
+) -> list[tuple[str, str, int]]:
+    """``(DestinationSite, Status, count)`` of pilots submitted between two naive UTC times, included."""
+    submitted = PilotAgents.c.SubmissionTime
+    conditions = []
+    if submitted_from is not None:
+        conditions.append(submitted >= submitted_from)
+    if submitted_to is not None:
+        conditions.append(submitted <= submitted_to)
+    columns = (PilotAgents.c.DestinationSite, PilotAgents.c.Status)
+    statement = select(*columns, func.count()).where(and_(True, *conditions)).group_by(*columns)
+    return [(site, status, count) for site, status, count in await work.rows(PILOT_AGENTS_DB, statement)]
+
+
+async def count_aborted_since(work: UnitOfWork, moment: datetime) -> list[tuple[str, int]]:
+    """``(DestinationSite, count)`` of aborted pilots last updated at or after a naive UTC time."""
+    statement = (
+        select(PilotAgents.c.DestinationSite, func.count())
+        .where(PilotAgents.c.Status == "Aborted", PilotAgents.c.LastUpdateTime >= moment)
+        .group_by(PilotAgents.c.DestinationSite)
+    )
+    return [(site, count) for site, count in await work.rows(PILOT_AGENTS_DB, statement)]

@@ -1,0 +1,131 @@
+"""Pilots: their statuses, the sizes of their columns, and what PilotManager's arguments mean.
+
+Statuses: legacy-methods.md, section 1.3.  There is no state machine, any text is stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from shared_db.rules.refusals import missing, too_long
+
+# In the order of DIRAC's tables; `Scheduled` is deprecated and unknown to DiracX.
+PILOT_STATES = (
+    "Submitted",
+    "Waiting",
+    "Running",
+    "Done",
+    "Failed",
+    "Deleted",
+    "Aborted",
+    "Unknown",
+    "Scheduled",
+)
+DIRACX_PILOT_STATES = PILOT_STATES[:-1]
+
+REASON_NOT_GIVEN = "Not given"
+
+# Columns of text and how many characters they hold (legacy-schema.md, section 3).
+TEXT_SIZES: Mapping[str, int] = {
+    "PilotJobReference": 255,
+    "PilotStamp": 32,
+    "DestinationSite": 128,
+    "Queue": 128,
+    "GridSite": 128,
+    "VO": 128,
+    "GridType": 32,
+    "Status": 32,
+    "StatusReason": 255,
+}
+
+# What getPilotInfo answers about a pilot, in its order.
+PILOT_INFO = (
+    "PilotJobReference",
+    "VO",
+    "GridType",
+    "Status",
+    "DestinationSite",
+    "BenchMark",
+    "AccountingSent",
+    "SubmissionTime",
+    "PilotID",
+    "LastUpdateTime",
+    "GridSite",
+    "PilotStamp",
+    "Queue",
+)
+
+
+def check_sizes(values: Mapping[str, str | None]) -> None:
+    """Raise the Refusal that MySQL's strict mode would raise for a pilot's columns."""
+    for column, value in values.items():
+        if value is None:
+            raise missing(column)
+        if len(value) > TEXT_SIZES[column]:
+            raise too_long(column)
+
+
+def registrations(
+    references: Sequence[Any], vo: str, grid_type: Any, stamps: Mapping[Any, Any]
+) -> list[dict[str, str]]:
+    """What addPilotReferences stores for each reference: PilotJobReference, VO, GridType, PilotStamp.
+
+    Values of other types are stored as their text, as MySQL does.  Raises Refusal for the first value that
+    does not fit, and TypeError for stamps that are no mapping, as DIRAC does.
+    """
+    pilots = []
+    for reference in references:
+        pilot = {
+            "PilotJobReference": _text(reference),
+            "VO": vo,
+            "GridType": _text(grid_type),
+            "PilotStamp": _text(stamps[reference]) if reference in stamps else "",
+        }
+        check_sizes(pilot)
+        pilots.append({column: str(value) for column, value in pilot.items()})
+    return pilots
+
+
+def status_changes(
+    status: str, destination: Any = None, reason: Any = None, grid_site: Any = None, queue: Any = None
+) -> dict[str, str]:
+    """The columns that setPilotStatus sets, besides LastUpdateTime; what is empty is left as it is.
+
+    Raises Refusal for a value that does not fit its column.
+    """
+    optional = {"GridSite": grid_site, "Queue": queue, "DestinationSite": destination}
+    changes = {"Status": status, "StatusReason": _text(reason or REASON_NOT_GIVEN)}
+    changes |= {column: _text(value) for column, value in optional.items() if value}
+    check_sizes(changes)
+    return {column: str(value) for column, value in changes.items()}
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else str(value)
+
+
+def no_pilots(asked: Any) -> str:
+    """What getPilotInfo says when there is none: with what was asked for, unless nothing was."""
+    return f"No pilots found for PilotJobReference(s): {asked}" if asked else "No pilots found"
+
+
+def summary_of(
+    counts: Sequence[tuple[str, str, int]],
+    aborted_hour: Sequence[tuple[str, int]],
+    aborted_day: Sequence[tuple[str, int]],
+) -> dict[str, dict[str, int]]:
+    """What getPilotSummary answers, from ``(DestinationSite, Status, count)`` and numbers of aborted pilots.
+
+    Total names all nine statuses, a destination only those it has; other statuses are not counted.
+    """
+    summary: dict[str, dict[str, int]] = {"Total": dict.fromkeys(PILOT_STATES, 0)}
+    for site, status, count in counts:
+        if site and status in PILOT_STATES:
+            summary.setdefault(site, {})[status] = count
+            summary["Total"][status] += count
+    for key, aborted in (("Aborted_Hour", aborted_hour), ("Aborted_Day", aborted_day)):
+        for site, count in aborted:
+            if site in summary:
+                summary[site][key] = count
+    return summary

@@ -1,0 +1,74 @@
+"""JobDB of DIRAC 9.1 (legacy-schema.md, section 1)."""
+
+from __future__ import annotations
+
+from sqlalchemy import Column, ForeignKey, MetaData, String, Table, Text
+
+from shared_db.schema.types import MediumText, Seconds, Signed, Unsigned, flag, key
+
+JOB_DB = "JobDB"
+metadata = MetaData(info={"database": JOB_DB})
+
+# The source of every job id: Jobs.JobID is copied from here (legacy-schema.md, 0.2).
+JobJDLs = Table(
+    "JobJDLs",
+    metadata,
+    Column("JobID", Unsigned, primary_key=True),
+    Column("JDL", MediumText, nullable=False),
+    Column("JobRequirements", Text, nullable=False),
+    Column("OriginalJDL", MediumText, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+Jobs = Table(
+    "Jobs",
+    metadata,
+    Column("JobID", Unsigned, ForeignKey("JobJDLs.JobID"), primary_key=True, autoincrement=False),
+    Column("JobType", String(32), nullable=False, server_default="user"),
+    Column("JobGroup", String(32), nullable=False, server_default="00000000"),
+    Column("Site", String(100), nullable=False, server_default="ANY"),
+    Column("JobName", String(128), nullable=False, server_default="Unknown"),
+    Column("Owner", String(64), nullable=False, server_default="Unknown"),
+    Column("OwnerGroup", String(128), nullable=False, server_default="Unknown"),
+    Column("VO", String(32), nullable=False, server_default="Unknown"),
+    Column("SubmissionTime", Seconds),
+    Column("RescheduleTime", Seconds),
+    Column("LastUpdateTime", Seconds),
+    Column("StartExecTime", Seconds),
+    Column("HeartBeatTime", Seconds),
+    Column("EndExecTime", Seconds),
+    Column("Status", String(32), nullable=False, server_default="Received"),
+    Column("MinorStatus", String(128), nullable=False, server_default="Unknown"),
+    Column("ApplicationStatus", String(255), server_default="Unknown"),
+    Column("UserPriority", Signed, nullable=False, server_default="0"),
+    Column("RescheduleCounter", Signed, nullable=False, server_default="0"),
+    Column("VerifiedFlag", flag("True", "False"), nullable=False, server_default="False"),
+    Column("AccountedFlag", flag("True", "False", "Failed"), nullable=False, server_default="False"),
+    *[
+        key(name, name, table="Jobs")
+        for name in (
+            "JobType",
+            "JobGroup",
+            "Site",
+            "JobName",
+            "Owner",
+            "OwnerGroup",
+            "LastUpdateTime",
+            "Status",
+            "MinorStatus",
+            "ApplicationStatus",
+        )
+    ],
+    key("StatusSite", "Status", "Site", table="Jobs"),
+)
+
+JobCommands = Table(
+    "JobCommands",
+    metadata,
+    Column("JobID", Unsigned, ForeignKey("Jobs.JobID"), primary_key=True, autoincrement=False),
+    Column("Command", String(100), nullable=False),
+    Column("Arguments", String(100), primary_key=True),
+    Column("Status", String(64), nullable=False, server_default="Received"),
+    Column("ReceptionTime", Seconds, primary_key=True),
+    Column("ExecutionTime", Seconds),
+)

@@ -1,0 +1,153 @@
+"""Build virtual environments of unmodified DIRAC clients for the tests; see README.md beside this file."""
+
+import argparse
+import fcntl
+import hashlib
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
+UV = "uv==0.13.9"
+MARKER = ".ready"  # written last: without it, or with another recipe's hash in it, a folder is built anew
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What one environment holds."""
+
+    requirement: str
+    exclude_newer: str = "2026-11-01"  # no releases after this day: the same versions on every machine
+    leave_out: tuple[str, ...] = ("gfal2-python",)  # it needs a grid storage library that no test uses
+    check: str = (  # is run in the finished environment, and leaves most bytecode compiled
+        "import DIRAC.Interfaces.API.Dirac, DIRAC.Core.DISET.RPCClient\n"
+        "from DIRAC.WorkloadManagementSystem.Client import JobManagerClient, JobMonitoringClient\n"
+        "from DIRAC.WorkloadManagementSystem.Client import JobStateUpdateClient, PilotManagerClient\n"
+    )
+
+
+RECIPES = {
+    "dirac-9.1.22": Recipe("DIRAC==9.1.22"),
+    "dirac-8.0.86": Recipe("DIRAC==8.0.86"),
+}
+
+# Debian package: is what we need of it there? All but the first compile M2Crypto, which has no wheel for
+# Linux; uv keeps the wheel it makes, so both environments and later builds on the machine share it.
+SYSTEM_PACKAGES: dict[str, Callable[[], object]] = {
+    f"python{PYTHON}-venv": lambda: importlib.util.find_spec("ensurepip"),
+    f"python{PYTHON}-dev": lambda: Path(sysconfig.get_path("include"), "Python.h").exists(),
+    "gcc": lambda: shutil.which("gcc"),
+    "libc6-dev": lambda: Path("/usr/include/stdio.h").exists(),
+    "libssl-dev": lambda: Path("/usr/include/openssl/ssl.h").exists(),
+    "swig": lambda: shutil.which("swig"),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help=f"of {', '.join(RECIPES)} (all, if none is given)"
+    )
+    parser.add_argument(
+        "--dir", type=Path, default=ROOT / ".clients", help="where to build (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--install-system", action="store_true", help="apt-get install missing Debian packages"
+    )
+    args = parser.parse_args()
+    if unknown := set(args.names) - set(RECIPES):
+        parser.error(f"no recipe for {', '.join(sorted(unknown))}; there are {', '.join(RECIPES)}")
+    args.dir.mkdir(parents=True, exist_ok=True)
+    folder = args.dir.resolve()
+    with (folder / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        # Programs we start hold the lock too: if we are killed, no other run begins before they have ended.
+        run = partial(_run, lock.fileno())
+        for name in args.names or RECIPES:
+            started = time.monotonic()
+            recipe = RECIPES[name]
+            made = _make(
+                folder / name, repr(recipe), partial(_build_client, run, recipe, args.install_system)
+            )
+            print(f"{name}: {'built' if made else 'ready'} in {time.monotonic() - started:.1f} s", flush=True)
+
+
+def _make(folder: Path, recipe: str, build: Callable[[Path], None]) -> bool:
+    """Have `build` make the folder, unless it is there, whole and by this recipe; say whether it was made."""
+    # The scripts in an environment name its folder, and its libraries are of one Python.
+    wanted = hashlib.sha256(f"{recipe} {UV} {PYTHON} {folder}".encode()).hexdigest()
+    marker = folder / MARKER
+    if marker.is_file() and marker.read_text() == wanted and (folder / "bin/python").exists():
+        return False
+    marker.unlink(missing_ok=True)
+    if folder.exists():
+        shutil.rmtree(folder)
+    build(folder)
+    marker.write_text(wanted)
+    return True
+
+
+def _build_client(run: Callable[..., str], recipe: Recipe, install_system: bool, folder: Path) -> None:
+    _require_system(run, install_system)
+    tool = folder.parent / ".uv"
+    _make(tool, "", partial(_build_uv, run))
+    uv = str(tool / "bin/uv")
+    # uv does not read pip's configuration: hand it the index, should that name another than the usual one.
+    configured = run([tool / "bin/pip", "config", "get", "global.index-url"], check=False).strip()
+    index = os.environ.get("PIP_INDEX_URL", configured)
+    env = {"UV_SYSTEM_CERTS": "1", "UV_PYTHON_DOWNLOADS": "never", "UV_NO_CONFIG": "1", "UV_NO_PROGRESS": "1"}
+    env |= {"UV_DEFAULT_INDEX": index} if index else {}
+    overrides = folder.parent / ".overrides.txt"
+    overrides.write_text("".join(f"{name}; sys_platform == 'never'\n" for name in recipe.leave_out))
+    run([uv, "venv", "--python", sys.executable, folder], env)
+    python = folder / "bin/python"
+    options = ["--python", python, "--overrides", overrides, "--exclude-newer", recipe.exclude_newer]
+    run([uv, "pip", "install", *options, recipe.requirement], env)
+    run([python, "-c", recipe.check])
+
+
+def _build_uv(run: Callable[..., str], folder: Path) -> None:
+    run([sys.executable, "-m", "venv", folder])
+    run([folder / "bin/pip", "install", UV])
+
+
+def _require_system(run: Callable[..., str], install: bool) -> None:
+    missing = [package for package, present in SYSTEM_PACKAGES.items() if not present()]
+    if missing and not install:
+        raise SystemExit(
+            f"missing Debian packages: {' '.join(missing)} (--install-system installs them, as root)"
+        )
+    if missing:
+        env = {"DEBIAN_FRONTEND": "noninteractive"}
+        run(["apt-get", "update", "-q"], env)
+        run(["apt-get", "install", "-y", "-q", "--no-install-recommends", *missing], env)
+
+
+def _run(
+    lock: int, command: list[str | Path], env: Mapping[str, str] | None = None, check: bool = True
+) -> str:
+    done = subprocess.run(
+        command,
+        env=os.environ | (env or {}),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        pass_fds=[lock],
+    )
+    if check and done.returncode:
+        tail = "\n".join((done.stdout + done.stderr).splitlines()[-30:])
+        raise SystemExit(f"{tail}\nfailed ({done.returncode}): {' '.join(map(str, command))}")
+    return done.stdout
+
+
+if __name__ == "__main__":
+    main()

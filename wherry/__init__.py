@@ -1,0 +1,1 @@
+"""The composition root: command line, configuration, building the parts, the demo grid."""

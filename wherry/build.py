@@ -1,0 +1,191 @@
+"""Builds the parts and joins them: the only place that knows all packages.
+
+One function per part; what crosses a border without an import crosses as a callable handed over here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+from rest_backend.operations import Answer, Resources, RestRequest, Runner
+from rest_backend.principals import Principal
+from rest_backend.table import OPERATIONS
+from rest_backend.tokens import AccessToken, KeyFileError, KeySet, TokenIssuer
+from shared_db.connection import Databases, open_databases
+from shared_db.followed_file import FileError
+from shared_db.registry import Registry, RegistryFile
+from wherry.config import Config, ConfigError
+
+if TYPE_CHECKING:
+    from adaptor.router import Router
+    from legacy_rpc.front_door import FinishedCall, FrontDoor
+    from legacy_rpc.messages import Identity
+    from legacy_rpc.services.table import ServiceTable
+    from migration_plans.plan import Catalogue
+    from migration_plans.plan_file import PlanFile
+
+VERSION = version("wherry")
+HOSTS_SUBJECT_VO = ""
+
+
+@dataclass(frozen=True, slots=True)
+class NewSide:
+    """The parts that are there without any legacy package."""
+
+    databases: Databases
+    registry: RegistryFile
+    issuer: TokenIssuer
+    runner: Runner
+
+
+@dataclass(frozen=True, slots=True)
+class OldSide:
+    """The parts of the legacy front door."""
+
+    services: ServiceTable
+    plan: PlanFile
+    router: Router
+    front_door: FrontDoor
+
+
+def load_registry(config: Config) -> RegistryFile:
+    """The registry, read once.  Raises ConfigError."""
+    registry = RegistryFile(config.registry)
+    try:
+        registry.load()
+    except FileError as error:
+        raise ConfigError(str(error)) from error
+    return registry
+
+
+def rest_url(config: Config, port: int = 0) -> str:
+    """Where clients reach the new side: ``rest.url``, or else what can be made of the listeners.
+
+    ``port`` is the one that was bound, where the configuration leaves it open.
+    """
+    if config.rest is None:
+        return ""
+    scheme = "https" if config.rest.tls else "http"
+    host = config.legacy.public_host if config.legacy else config.rest.listen.host
+    return config.rest.url or f"{scheme}://{host}:{port or config.rest.listen.port}"
+
+
+def make_issuer(config: Config, url: str) -> TokenIssuer:
+    """The token issuer; its key file is made when it is not there.  Raises ConfigError."""
+    try:
+        keys = KeySet.load_or_create(config.auth.keys)
+    except KeyFileError as error:
+        raise ConfigError(str(error)) from error
+    return TokenIssuer(keys, config.auth.issuer or url, timedelta(minutes=config.auth.access_token_minutes))
+
+
+def make_new_side(config: Config, url: str) -> NewSide:
+    """Databases, registry, tokens and the operations over them.  Raises ConfigError."""
+    try:
+        databases = open_databases(config.database, busy_seconds=config.limits.database_busy_seconds)
+    except ValueError as error:
+        raise ConfigError(f"`database`: {error}") from error
+    registry = load_registry(config)
+    issuer = make_issuer(config, url)
+    resources = Resources(databases, lambda: registry.current, issuer)
+    return NewSide(databases, registry, issuer, Runner(OPERATIONS, resources))
+
+
+def legacy_catalogue() -> Catalogue:
+    """What a plan may name."""
+    from adaptor.methods.catalogue import ADAPTORS
+    from legacy_rpc.services.catalogue import all_services
+    from migration_plans.plan import Catalogue
+
+    return Catalogue(all_services().catalogue, ADAPTORS.keys())
+
+
+def load_plan(config: Config) -> PlanFile:
+    """The plan, read once.  Raises ConfigError."""
+    from migration_plans.plan_file import PlanFile
+
+    if config.plan is None:
+        raise ConfigError("the configuration has no plan: add `plan: plan.yaml`")
+    plan = PlanFile(config.plan, legacy_catalogue())
+    try:
+        plan.load()
+    except FileError as error:
+        raise ConfigError(str(error)) from error
+    return plan
+
+
+def make_old_side(
+    config: Config,
+    new: NewSide,
+    public_url: Callable[[str], str],
+    finished: Callable[[FinishedCall], None],
+) -> OldSide:
+    """The legacy services, the plan, the router between the sides, and the front door.
+
+    ``public_url`` tells where clients reach a service.  Raises ConfigError.
+    """
+    from adaptor.backend import InProcessBackend, TokenCache
+    from adaptor.methods.catalogue import ADAPTORS
+    from adaptor.router import Router
+    from legacy_rpc.front_door import FrontDoor
+    from legacy_rpc.messages import Write
+    from legacy_rpc.services.catalogue import all_services
+    from legacy_rpc.services.table import NativeSide
+
+    services = all_services()
+    plan = load_plan(config)
+    native = NativeSide(services, new.databases, new.registry, public_url)
+
+    def mint(identity: Identity) -> AccessToken | None:
+        principal = principal_of(identity, new.registry.current)
+        return None if principal is None else new.issuer.mint(principal)
+
+    def write_class(service: str, method: str) -> Write:
+        record = services.method(service, method)
+        assert record is not None
+        return record.write
+
+    router = Router(
+        plan=lambda: plan.current,
+        native=native.answer,
+        backend=InProcessBackend(in_process(new.runner), TokenCache(mint)),
+        adaptors=ADAPTORS,
+        write_class=write_class,
+    )
+    front_door = FrontDoor(services, lambda: new.registry.current, native.answer, router.answer, finished)
+    return OldSide(services, plan, router, front_door)
+
+
+def in_process(runner: Runner) -> Callable[[str, str, Mapping[str, Any], Any, Principal], Any]:
+    """The runner as the adaptors' backend calls it."""
+
+    async def call(
+        method: str, path: str, query: Mapping[str, Any], body: Any, principal: Principal
+    ) -> Answer:
+        return await runner.call(RestRequest(method, path, query, body), principal)
+
+    return call
+
+
+def principal_of(identity: Identity, registry: Registry) -> Principal | None:
+    """The REST principal of a legacy caller; None when there can be none.
+
+    A user needs a VO, since tokens are a VO's.  A host gets a service principal, in no VO.
+    """
+    if identity.kind == "host":
+        vo = HOSTS_SUBJECT_VO
+    elif identity.kind == "user" and identity.vo:
+        vo = identity.vo
+    else:
+        return None
+    return Principal(
+        subject=registry.subject(identity.username, vo),
+        vo=vo,
+        group=identity.group,
+        username=identity.username,
+        properties=identity.properties,
+    )

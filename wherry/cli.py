@@ -1,0 +1,290 @@
+"""The command line.
+
+Exit codes: 0 done; 1 it was done and the answer is no (S_ERROR, a difference, a broken plan); 2 the command,
+the configuration or a file is wrong.  Errors go to stderr in one line that names the mend.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import os
+import sys
+from collections.abc import Coroutine
+from datetime import date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from shared_db.followed_file import FileError
+from wherry.config import ConfigError, load_config
+
+if TYPE_CHECKING:
+    from wherry.config import Config
+
+FAILED = 1
+WRONG = 2
+
+
+class _OneLine(click.ClickException):
+    """An error as one line on stderr."""
+
+    def __init__(self, message: str, code: int = WRONG) -> None:
+        super().__init__(" ".join(message.split("\n")))
+        self.exit_code = code  # type: ignore[misc]  # click reads it from the instance
+
+    def show(self, file: Any = None) -> None:
+        click.echo(f"wherry: {self.message}", file=file or sys.stderr)
+
+
+def run(main: Coroutine[Any, Any, Any]) -> Any:
+    """Run a coroutine on uvloop where there is one."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.run(main)
+    return uvloop.run(main)
+
+
+_config_option = click.option(
+    "-c",
+    "--config",
+    "config_path",
+    type=click.Path(path_type=Path),
+    envvar="WHERRY_CONFIG",
+    default=Path("wherry.yaml"),
+    show_default=True,
+    help="The configuration file (or WHERRY_CONFIG).",
+)
+
+
+def _config(path: Path) -> Config:
+    try:
+        return load_config(path)
+    except ConfigError as error:
+        raise _OneLine(str(error)) from error
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="wherry")
+def cli() -> None:
+    """Carry legacy DIRAC calls across to REST, one method at a time."""
+
+
+@cli.command()
+@_config_option
+def serve(config_path: Path) -> None:
+    """Serve what the configuration names, until Ctrl-C or SIGTERM."""
+    from wherry.logs import logging_to
+    from wherry.serve import serve_until_stopped
+
+    config = _config(config_path)
+    with logging_to(sys.stderr):
+        try:
+            run(serve_until_stopped(config))
+        except ConfigError as error:
+            raise _OneLine(f"{config_path}: {error}") from error
+
+
+@cli.command()
+@click.option(
+    "--dir",
+    "directory",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("var/demo"),
+    show_default=True,
+    help="Where the grid's files are kept.",
+)
+@click.option("--port", type=click.IntRange(0, 65500), default=0, help="First port; 0: any free ones.")
+@click.option("--once", is_flag=True, help="Exit after the crossing; 1 if anything differed.")
+def demo(directory: Path, port: int, once: bool) -> None:
+    """Make a grid on this machine, carry one method across, and go on serving."""
+    from legacy_rpc.client.diset import CallError
+    from wherry.demo.grid import run_demo
+
+    try:
+        equal = run(run_demo(directory.absolute(), port, once=once, say=click.echo))
+    except (CallError, ConfigError, OSError) as error:
+        raise _OneLine(str(error)) from error
+    if not equal:
+        sys.exit(FAILED)
+
+
+@cli.group()
+def plan() -> None:
+    """Look at the migration plan."""
+
+
+@plan.command()
+@click.argument("file", type=click.Path(path_type=Path), required=False)
+@_config_option
+def check(file: Path | None, config_path: Path) -> None:
+    """Check FILE, or the plan that the configuration names; 1 if it is broken."""
+    from migration_plans.plan_file import PlanFile
+    from wherry.build import legacy_catalogue
+
+    path = file or _plan_path(_config(config_path))
+    plan_file = PlanFile(path, legacy_catalogue())
+    try:
+        plan_file.load()
+    except FileError as error:
+        raise _OneLine(str(error), FAILED) from error
+    live = sum(entry.state == "live" for entry in plan_file.current.entries.values())
+    click.echo(f"{path}: good; generation {plan_file.current.generation}, {live} live")
+
+
+def _plan_path(config: Config) -> Path:
+    if config.plan is None:
+        raise _OneLine("the configuration has no plan: add `plan: plan.yaml`, or name a file")
+    return config.plan
+
+
+@plan.command()
+@_config_option
+def show(config_path: Path) -> None:
+    """Show the state of every method, and where it comes from."""
+    from wherry.build import legacy_catalogue, load_plan
+
+    try:
+        current = load_plan(_config(config_path)).current
+    except ConfigError as error:
+        raise _OneLine(str(error)) from error
+    catalogue = legacy_catalogue()
+    for service, methods in catalogue.services.items():
+        click.echo(service)
+        for method in methods:
+            entry = current.entry(service, method)
+            where = f"line {entry.line}" if entry.line else "default"
+            adaptor = "" if (service, method) in catalogue.adapted else "  no adaptor"
+            because = f"  ({entry.because})" if entry.because else ""
+            click.echo(f"  {method:28} {entry.state:8} {where}{adaptor}{because}")
+
+
+@cli.command()
+@click.argument("method")
+@click.option("--vo", help="A VO; its default group unless --group is given.")
+@click.option("--group", help="The caller's group.")
+@click.option("--dn", help="The caller's DN.")
+@_config_option
+def explain(method: str, vo: str | None, group: str | None, dn: str | None, config_path: Path) -> None:
+    """Say where a call of METHOD would go, and why; nothing is sent.
+
+    METHOD is getPilotInfo, PilotManager.getPilotInfo or WorkloadManagement/PilotManager.getPilotInfo.
+    """
+    from wherry.explain import Unexplained, explained
+
+    try:
+        for line in explained(_config(config_path), method, vo=vo, group=group, dn=dn):
+            click.echo(line)
+    except (ConfigError, Unexplained) as error:
+        raise _OneLine(str(error)) from error
+
+
+@cli.command()
+@click.argument("service")
+@click.argument("method")
+@click.argument("arguments", nargs=-1)
+@click.option("--url", required=True, help="dips://HOST:PORT, or the service's whole URL.")
+@click.option(
+    "--proxy",
+    type=click.Path(path_type=Path),
+    envvar="X509_USER_PROXY",
+    default=lambda: Path(f"/tmp/x509up_u{os.getuid()}"),  # noqa: S108 - the grid's own convention
+    help="A proxy file (or X509_USER_PROXY).",
+)
+@click.option(
+    "--ca-path",
+    type=click.Path(path_type=Path),
+    envvar="X509_CERT_DIR",
+    default=Path("/etc/grid-security/certificates"),
+    help="A directory of CA certificates (or X509_CERT_DIR).",
+)
+@click.option("--timeout", "seconds", type=float, default=600.0, show_default=True, help="Seconds.")
+@click.option(
+    "--encoding",
+    type=click.Choice(["json", "dencode"]),
+    default="json",
+    show_default=True,
+    help="How values are written: json as 9.x clients do, dencode as 7.3 and 8.0 do.",
+)
+def call(
+    service: str,
+    method: str,
+    arguments: tuple[str, ...],
+    url: str,
+    proxy: Path,
+    ca_path: Path,
+    seconds: float,
+    encoding: str,
+) -> None:
+    """Make a legacy call: SERVICE METHOD [JSON...].
+
+    Prints the answer as JSON; exits with 1 on S_ERROR, with 2 when there was no answer.  An argument that
+    does not look like JSON is taken as text.
+    """
+    from legacy_rpc.client.diset import CallError, Endpoint, client_tls
+    from legacy_rpc.client.diset import call as call_service
+    from legacy_rpc.codecs.encodings import DENCODE, JENCODE
+
+    try:
+        endpoint = Endpoint.parse(url if _names_service(url) else f"{url.rstrip('/')}/{service}")
+        answer = run(
+            call_service(
+                endpoint,
+                method,
+                [_argument(text) for text in arguments],
+                client_tls(proxy, ca_path),
+                encoding=JENCODE if encoding == "json" else DENCODE,
+                seconds=seconds,
+            )
+        )
+    except CallError as error:
+        raise _OneLine(str(error)) from error
+    click.echo(json.dumps(answer, indent=2, default=_printable, ensure_ascii=False))
+    if not answer.get("OK"):
+        sys.exit(FAILED)
+
+
+def _names_service(url: str) -> bool:
+    return "/" in url.partition("://")[2].rstrip("/")
+
+
+def _argument(text: str) -> Any:
+    """An argument: JSON, or a text that does not look like it."""
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        if text[:1] in '[{"' and text:
+            raise _OneLine(
+                f"argument {text!r} is no JSON ({error}): mend it, or quote it as a text"
+            ) from error
+        return text
+
+
+def _printable(value: Any) -> str:
+    if isinstance(value, datetime | date):
+        return str(value)
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    raise TypeError(type(value).__name__)
+
+
+@cli.command()
+@click.argument("user")
+@click.option("--group", help="The user's group; his default group unless given.")
+@_config_option
+def token(user: str, group: str | None, config_path: Path) -> None:
+    """Print an access token for USER of the registry, signed with the configured key."""
+    from wherry.explain import Unexplained, token_for
+
+    try:
+        click.echo(token_for(_config(config_path), user, group))
+    except (ConfigError, Unexplained) as error:
+        raise _OneLine(str(error)) from error
+
+
+def main() -> None:
+    """The entry point."""
+    cli(prog_name="wherry")

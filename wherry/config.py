@@ -1,0 +1,227 @@
+"""wherry.yaml: read once at start; an unknown key, a wrong value or a missing file stops it.
+
+Paths are relative to the file they stand in.
+"""
+
+from __future__ import annotations
+
+import difflib
+import socket
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import yaml
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+if TYPE_CHECKING:
+    from legacy_rpc.codecs.diset import DisetLimits
+    from legacy_rpc.servers.listener import ConnectionLimits
+
+
+class ConfigError(Exception):
+    """The configuration cannot be used; the text is one line and names the mend."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Address(_Section):
+    """Where to listen; port 0 means any free one."""
+
+    host: str
+    port: Annotated[int, Field(ge=0, le=65535)]
+
+
+def _address(value: Any) -> Any:
+    if isinstance(value, str):
+        host, colon, port = value.rpartition(":")
+        if not colon or not port.isdigit():
+            raise ValueError("write HOST:PORT, as in 127.0.0.1:9130")
+        return {"host": host.strip("[]"), "port": int(port)}
+    return value
+
+
+Listen = Annotated[Address, BeforeValidator(_address)]
+Url = Annotated[str, AfterValidator(lambda url: url.rstrip("/"))]
+
+
+class Tls(_Section):
+    """The host's certificate and key (PEM), and the directory of the CAs that callers may have."""
+
+    certificate: Path
+    key: Path
+    ca_path: Path
+
+
+class Dips(_Section):
+    """DISET: one port for all services, and more ports for some of them."""
+
+    listen: Listen
+    ports: dict[str, Annotated[int, Field(gt=0, le=65535)]] = {}
+
+
+class Legacy(_Section):
+    """The old front door; ``public_host`` is the name that clients are told."""
+
+    dips: Dips
+    public_host: str = Field(default_factory=socket.getfqdn)
+
+
+class Rest(_Section):
+    """The new side over HTTP; ``url`` is where clients reach it."""
+
+    listen: Listen
+    tls: bool = False
+    url: Url = ""
+
+
+class Operations(_Section):
+    """Metrics and health, apart from the public listeners."""
+
+    listen: Listen
+
+
+class Auth(_Section):
+    """Tokens: ``keys`` is a private JWKS file, made at first start; ``issuer`` is rest.url unless given."""
+
+    issuer: str = ""
+    keys: Path = Path("keys.json")
+    access_token_minutes: Annotated[int, Field(gt=0)] = 20
+
+
+class Limits(_Section):
+    """What a peer may cost; sizes in bytes, times in seconds."""
+
+    connections: Annotated[int, Field(gt=0)] = 1000
+    connections_per_peer: Annotated[int, Field(gt=0)] = 500
+    handshake_seconds: Annotated[float, Field(gt=0)] = 10.0
+    message_seconds: Annotated[float, Field(gt=0)] = 60.0
+    answer_seconds: Annotated[float, Field(gt=0)] = 60.0
+    proposal_bytes: Annotated[int, Field(ge=1024)] = 64 * 1024
+    message_bytes: Annotated[int, Field(ge=1024)] = 16 * 1024 * 1024
+    depth: Annotated[int, Field(ge=10, le=200)] = 200
+    body_bytes: Annotated[int, Field(ge=1024)] = 16 * 1024 * 1024
+    database_busy_seconds: Annotated[float, Field(gt=0)] = 5.0
+
+    def of_connections(self) -> ConnectionLimits:
+        """The part that legacy listeners need."""
+        from legacy_rpc.servers.listener import ConnectionLimits
+
+        return ConnectionLimits(
+            connections=self.connections,
+            per_peer=self.connections_per_peer,
+            handshake_seconds=self.handshake_seconds,
+            message_seconds=self.message_seconds,
+            answer_seconds=self.answer_seconds,
+        )
+
+    def of_messages(self) -> DisetLimits:
+        """The part that the DISET codec needs."""
+        from legacy_rpc.codecs.diset import DisetLimits
+
+        return DisetLimits(proposal=self.proposal_bytes, message=self.message_bytes, depth=self.depth)
+
+
+class Config(_Section):
+    """The whole file."""
+
+    database: str | dict[str, str]
+    registry: Path
+    plan: Path | None = None
+    tls: Tls | None = None
+    legacy: Legacy | None = None
+    rest: Rest | None = None
+    operations: Operations | None = None
+    auth: Auth = Auth()
+    limits: Limits = Limits()
+    workers: Literal[1] = 1
+
+
+def load_config(path: Path) -> Config:
+    """The configuration in a file.  Raises ConfigError."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"{path}: cannot be read ({error}): name a configuration with -c or WHERRY_CONFIG"
+        ) from error
+    try:
+        data = yaml.load(text, Loader=yaml.CSafeLoader)
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise ConfigError(f"{path}, line {line}: no YAML: {error.problem}") from error
+    try:
+        config = Config.model_validate(data if data is not None else {})
+    except ValidationError as error:
+        raise ConfigError(f"{path}: {_first_problem(error)}") from error
+    config = _resolved(config, path.parent)
+    _check(config, path)
+    return config
+
+
+def _first_problem(error: ValidationError) -> str:
+    problem = error.errors(include_url=False)[0]
+    where = ".".join(str(part) for part in problem["loc"])
+    match problem["type"]:
+        case "missing":
+            return f"`{where}` is missing: add it"
+        case "extra_forbidden":
+            known = _keys_at(problem["loc"][:-1])
+            near = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1, cutoff=0.5)
+            mend = f"did you mean `{near[0]}`?" if near else f"known are {', '.join(known)}"
+            return f"`{where}` is not known: {mend}"
+        case _:
+            return f"`{where}`: {problem['msg'].removeprefix('Value error, ')}"
+
+
+def _keys_at(location: tuple[int | str, ...]) -> list[str]:
+    """The keys that a section may have."""
+    section: Any = Config
+    for part in location:
+        annotation = section.model_fields[part].annotation
+        candidates = getattr(annotation, "__args__", (annotation,))
+        section = next(each for each in candidates if isinstance(each, type) and issubclass(each, BaseModel))
+    return list(section.model_fields)
+
+
+def _resolved(config: Config, base: Path) -> Config:
+    """Paths made absolute, relative to the configuration file."""
+    base = base.absolute()
+
+    def url(text: str) -> str:
+        prefix = "sqlite:///"
+        return f"{prefix}{base / text.removeprefix(prefix)}" if text.startswith(prefix) else text
+
+    database = config.database
+    return config.model_copy(
+        update={
+            "database": url(database)
+            if isinstance(database, str)
+            else {name: url(text) for name, text in database.items()},
+            "registry": base / config.registry,
+            "plan": base / config.plan if config.plan else None,
+            "tls": config.tls
+            and Tls(
+                certificate=base / config.tls.certificate,
+                key=base / config.tls.key,
+                ca_path=base / config.tls.ca_path,
+            ),
+            "auth": config.auth.model_copy(update={"keys": base / config.auth.keys}),
+        }
+    )
+
+
+def _check(config: Config, path: Path) -> None:
+    """What one section needs of another."""
+    if config.legacy is None and config.rest is None:
+        raise ConfigError(f"{path}: nothing to serve: add `legacy:` or `rest:`")
+    if config.legacy is not None and config.plan is None:
+        raise ConfigError(f"{path}: `legacy:` needs a plan: add `plan: plan.yaml`")
+    if config.tls is None and (config.legacy is not None or (config.rest and config.rest.tls)):
+        raise ConfigError(f"{path}: `tls` is missing: add certificate, key and ca_path")
+    if config.tls is not None:
+        for name in ("certificate", "key", "ca_path"):
+            file: Path = getattr(config.tls, name)
+            if not file.exists():
+                raise ConfigError(f"{path}: `tls.{name}`: {file} is not there")

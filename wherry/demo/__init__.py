@@ -1,0 +1,1 @@
+"""The demo grid: a throw-away CA, users, database and every listener on one machine."""

@@ -1,0 +1,111 @@
+"""What an administrator asks at the shell: where would a call go, and a token please."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator
+
+from legacy_rpc.authorisation import Rule
+from legacy_rpc.messages import Identity
+from migration_plans.routing import decide
+from shared_db.registry import Registry
+from wherry.build import legacy_catalogue, load_plan, load_registry, make_issuer, principal_of, rest_url
+from wherry.config import Config
+
+
+class Unexplained(Exception):
+    """The question names something that is not there; the text is one line and names the mend."""
+
+
+def explained(
+    config: Config, method: str, *, vo: str | None, group: str | None, dn: str | None
+) -> Iterator[str]:
+    """Lines that say where a call of a method goes, for a caller.  Raises Unexplained, ConfigError."""
+    from legacy_rpc.services.catalogue import all_services
+
+    registry = load_registry(config).current
+    plan = load_plan(config).current
+    service, name = _method(method)
+    record = all_services().method(service, name)
+    assert record is not None
+    identity = _identity(registry, vo, group, dn)
+    yield f"method: {service}.{name}"
+    yield f"caller: {identity.username or 'any member'} in group {identity.group}, VO {identity.vo or 'none'}"
+    if not record.rule.admits(identity, registry):
+        yield f"route: refused ({_needs(record.rule)})"
+        return
+    available = principal_of(identity, registry) is not None
+    decision = decide(plan, service, name, token_available=available)
+    line = plan.entry(service, name).line
+    yield f"route: {decision.route}"
+    yield f"reason: {decision.reason}" + (f" ({config.plan}, line {line})" if line else "")
+
+
+def _needs(rule: Rule) -> str:
+    return (
+        f"needs one of the properties {', '.join(sorted(rule.properties))}"
+        if rule.properties
+        else "not known"
+    )
+
+
+def _method(text: str) -> tuple[str, str]:
+    """``getPilotInfo``, ``PilotManager.getPilotInfo`` or ``System/PilotManager.getPilotInfo``."""
+    wanted, _, name = text.rpartition(".")
+    services = legacy_catalogue().services
+    found = [
+        service
+        for service, methods in services.items()
+        if name in methods and (not wanted or wanted in (service, service.partition("/")[2]))
+    ]
+    if len(found) == 1:
+        return found[0], name
+    if found:
+        choices = ", ".join(f"{service}.{name}" for service in found)
+        raise Unexplained(f"{text} is a method of several services: name one of {choices}")
+    near = difflib.get_close_matches(name, [each for methods in services.values() for each in methods], n=1)
+    raise Unexplained(f"unknown method '{text}'" + (f": did you mean '{near[0]}'?" if near else ""))
+
+
+def _identity(registry: Registry, vo: str | None, group: str | None, dn: str | None) -> Identity:
+    """The caller that the options describe."""
+    if group is None and dn is not None:
+        group = registry.default_group(dn)
+        if group is None:
+            raise Unexplained(f"no user has the DN {dn}: look into the registry")
+    if group is None and vo is not None:
+        if vo not in registry.vos:
+            raise Unexplained(f"unknown VO '{vo}': known are {', '.join(registry.vos)}")
+        group = registry.vos[vo].default_group or next(iter(registry.groups_of_vo(vo)), None)
+    if group is None:
+        raise Unexplained("say who calls: --dn, --group or --vo")
+    if group not in registry.groups:
+        raise Unexplained(f"unknown group '{group}': known are {', '.join(registry.groups)}")
+    username = registry.username(dn, group) if dn is not None else ""
+    if username is None:
+        raise Unexplained(f"the user of {dn} is not in group '{group}'")
+    return Identity(
+        username=username,
+        group=group,
+        dn=dn or "",
+        vo=registry.vo_of(group),
+        properties=registry.properties_of(group),
+    )
+
+
+def token_for(config: Config, user: str, group: str | None) -> str:
+    """An access token for a user in a group.  Raises Unexplained, ConfigError."""
+    registry = load_registry(config).current
+    if user not in registry.users:
+        raise Unexplained(f"unknown user '{user}': known are {', '.join(registry.users)}")
+    groups = registry.groups_of_user(user)
+    if group is None:
+        dns = registry.dns_of(user)
+        group = registry.default_group(dns[0]) if dns else None
+    if group not in groups:
+        raise Unexplained(f"{user} is not in group '{group}': name one of {', '.join(groups)} with --group")
+    identity = _identity(registry, None, group, next(iter(registry.dns_of(user)), None))
+    principal = principal_of(identity, registry)
+    if principal is None:
+        raise Unexplained(f"group '{group}' has no VO, and tokens are a VO's: give it one in the registry")
+    return make_issuer(config, rest_url(config)).mint(principal).text

@@ -1,0 +1,267 @@
+"""Listens, follows the administrators' files, and ends in order."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import socket
+import ssl
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from rest_backend.app import make_app
+from rest_backend.errors import RestError
+from rest_backend.operations import RestRequest, encode
+from shared_db.followed_file import FollowedFile
+from wherry.build import VERSION, NewSide, OldSide, make_new_side, make_old_side, rest_url
+from wherry.config import Address, Config, ConfigError
+
+if TYPE_CHECKING:
+    from legacy_rpc.front_door import FinishedCall
+    from wherry.calls import Metrics
+
+logger = logging.getLogger(__name__)
+
+# An edit of the plan or the registry takes effect within a second; this leaves room for slow reading.
+FOLLOW_SECONDS = 0.2
+# How long running calls may take to end after a signal.
+DRAIN_SECONDS = 10.0
+BACKLOG = 1024
+
+CallHook = Callable[["FinishedCall"], None]
+
+
+@dataclass
+class Addresses:
+    """Where each listener is reached, once it is bound."""
+
+    public_host: str = ""
+    rest: str = ""
+    operations: str = ""
+    dips: int = 0
+    dips_of: dict[str, int] = field(default_factory=dict)
+
+    def service(self, name: str) -> str:
+        """The URL that clients are told for a legacy service."""
+        return f"dips://{self.public_host}:{self.dips_of.get(name, self.dips)}/{name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """A program that is up."""
+
+    addresses: Addresses
+    new: NewSide
+    old: OldSide | None
+
+
+def bind(address: Address, what: str) -> socket.socket:
+    """A listening socket.  Raises ConfigError, which names the setting."""
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    try:
+        return socket.create_server(
+            (address.host, address.port), family=family, backlog=BACKLOG, reuse_port=False
+        )
+    except OSError as error:
+        raise ConfigError(
+            f"`{what}`: cannot listen on {address.host}:{address.port} ({error.strerror}): choose another"
+        ) from error
+
+
+@asynccontextmanager
+async def serving(config: Config, hook: CallHook = lambda _finished: None) -> AsyncIterator[Serving]:
+    """Everything that the configuration names, listening until the block ends.
+
+    ``hook`` is told of every legacy call.  Raises ConfigError before anything is answered.
+    """
+    addresses = Addresses()
+    async with AsyncExitStack() as stack:
+        rest_socket = None
+        if config.rest is not None:
+            rest_socket = stack.enter_context(bind(config.rest.listen, "rest.listen"))
+            addresses.rest = rest_url(config, rest_socket.getsockname()[1])
+        new = make_new_side(config, addresses.rest)
+        stack.push_async_callback(new.databases.dispose)
+        old: OldSide | None = None
+        followed: list[FollowedFile[object]] = [new.registry]  # type: ignore[list-item]
+        if config.legacy is not None:
+            old = await stack.enter_async_context(_legacy(config, new, addresses, hook))
+            followed.append(old.plan)  # type: ignore[arg-type]
+        if config.rest is not None and rest_socket is not None:
+            app = make_app(new.runner, new.issuer, version=VERSION, largest_body=config.limits.body_bytes)
+            await stack.enter_async_context(_http(app, rest_socket, _rest_tls(config)))
+        await stack.enter_async_context(_following(followed))
+        yield Serving(addresses, new, old)
+
+
+@asynccontextmanager
+async def _legacy(
+    config: Config, new: NewSide, addresses: Addresses, hook: CallHook
+) -> AsyncIterator[OldSide]:
+    """The DISET listeners, and metrics of what they do."""
+    from legacy_rpc.servers.diset import DisetServer
+    from legacy_rpc.servers.listener import Gate
+    from wherry.calls import Metrics, log_call
+
+    assert config.legacy is not None
+    addresses.public_host = config.legacy.public_host
+    old: OldSide | None = None
+
+    def known(service: str, method: str) -> bool:
+        return old is not None and old.services.method(service, method) is not None
+
+    metrics = Metrics(known)
+
+    def finished(call: FinishedCall) -> None:
+        log_call(call)
+        metrics.call_finished(call)
+        hook(call)
+
+    old = make_old_side(config, new, addresses.service, finished)
+    for name in config.legacy.dips.ports:
+        if old.services.service(name) is None:
+            raise ConfigError(f"`legacy.dips.ports`: no service {name} here")
+    tls = _legacy_tls(config)
+    server = DisetServer(
+        admit=old.front_door.admit,
+        handle=old.front_door.handle,
+        gate=Gate(config.limits.of_connections()),
+        tls=lambda: tls,
+        limits=config.limits.of_messages(),
+        overhead=metrics.overhead,
+    )
+    async with AsyncExitStack() as stack:
+        listening = [stack.enter_context(bind(config.legacy.dips.listen, "legacy.dips.listen"))]
+        addresses.dips = listening[0].getsockname()[1]
+        for name, port in config.legacy.dips.ports.items():
+            address = Address(host=config.legacy.dips.listen.host, port=port)
+            listening.append(stack.enter_context(bind(address, f"legacy.dips.ports.{name}")))
+            addresses.dips_of[name] = port
+        if config.operations is not None:
+            await stack.enter_async_context(_operations(config, new, metrics, addresses))
+        stack.push_async_callback(server.drain, DRAIN_SECONDS)
+        for each in listening:
+            stack.push_async_callback(server.listen(each).close)
+        yield old
+
+
+def _legacy_tls(config: Config) -> ssl.SSLContext:
+    from legacy_rpc.servers.listener import server_tls
+
+    assert config.tls is not None
+    try:
+        return server_tls(str(config.tls.certificate), str(config.tls.key), str(config.tls.ca_path))
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(f"`tls`: {config.tls.certificate} and its key cannot be used: {error}") from error
+
+
+def _rest_tls(config: Config) -> ssl.SSLContext | None:
+    if config.rest is None or not config.rest.tls:
+        return None
+    assert config.tls is not None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        context.load_cert_chain(str(config.tls.certificate), str(config.tls.key))
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(f"`tls`: {config.tls.certificate} and its key cannot be used: {error}") from error
+    return context
+
+
+@asynccontextmanager
+async def _http(
+    app: web.Application, listening: socket.socket, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[None]:
+    runner = web.AppRunner(app, access_log=None, handle_signals=False)
+    await runner.setup()
+    try:
+        await web.SockSite(runner, listening, ssl_context=tls).start()
+        yield
+    finally:
+        await runner.cleanup()
+
+
+@asynccontextmanager
+async def _operations(
+    config: Config, new: NewSide, metrics: Metrics, addresses: Addresses
+) -> AsyncIterator[None]:
+    """Metrics and health, for the administrators' network."""
+    assert config.operations is not None
+
+    async def exposition(_request: web.Request) -> web.Response:
+        return web.Response(body=metrics.text(), headers={"Content-Type": "text/plain; version=0.0.4"})
+
+    async def health(request: web.Request) -> web.Response:
+        try:
+            operation = new.runner.find("GET", f"/api{request.path}")
+            answer = await new.runner.run(operation, RestRequest("GET", request.path), None)
+        except RestError as error:
+            return web.Response(body=encode({"detail": error.detail}), status=error.status)
+        return web.Response(body=encode(answer.body), content_type="application/json")
+
+    app = web.Application()
+    app.router.add_get("/metrics", exposition)
+    for probe in ("live", "ready", "startup"):
+        app.router.add_get(f"/health/{probe}", health)
+    with bind(config.operations.listen, "operations.listen") as listening:
+        addresses.operations = f"http://{config.operations.listen.host}:{listening.getsockname()[1]}"
+        async with _http(app, listening):
+            yield
+
+
+@asynccontextmanager
+async def _following(files: list[FollowedFile[object]]) -> AsyncIterator[None]:
+    """Read the followed files again when they change."""
+    task = asyncio.create_task(_follow(files))
+    try:
+        yield
+    finally:
+        task.cancel()
+
+
+async def _follow(files: list[FollowedFile[object]]) -> None:
+    told: dict[FollowedFile[object], str | None] = {}
+    while True:
+        await asyncio.sleep(FOLLOW_SECONDS)
+        for file in files:
+            if file.refresh():
+                logger.info("%s %s took effect", file.kind, file.path)
+            if file.error is not None and told.get(file) != file.error:
+                logger.error("%s (the one before stays in force)", file.error)
+            told[file] = file.error
+
+
+@contextmanager
+def stop_signals() -> Iterator[asyncio.Event]:
+    """An event that Ctrl-C and SIGTERM set."""
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stopped.set)
+    try:
+        yield stopped
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)
+
+
+async def serve_until_stopped(config: Config) -> None:
+    """Serve until a signal comes.  Raises ConfigError."""
+    with stop_signals() as stopped:
+        async with serving(config) as up:
+            logger.info(
+                "ready",
+                extra={
+                    "fields": {
+                        "dips": up.addresses.dips,
+                        "rest": up.addresses.rest,
+                        "operations": up.addresses.operations,
+                    }
+                },
+            )
+            await stopped.wait()
+            logger.info("stopping")
