@@ -64,7 +64,7 @@ auth: {{issuer: "https://demo.wherry.invalid/", keys: keys.json, access_token_mi
 async def run_demo(directory: Path, port: int, *, once: bool, say: Say) -> bool:
     """Set up (or take up again) the grid in a directory, make the crossing, and serve until stopped.
 
-    The directory is an absolute path.  Returns whether the two sides' answers were equal.  ``port`` 0: any free.
+    The directory is an absolute path; ``port`` 0 means any free.  Returns whether the answers were equal.
     Raises ConfigError or OSError, for a port in use or a directory that cannot be written.
     """
     started = time.perf_counter()

@@ -202,9 +202,14 @@ def _build(
     serial: int | None = None,
 ) -> x509.CertificateBuilder:
     now = datetime.now(UTC)
-    serial = serial or x509.random_serial_number()
-    builder = x509.CertificateBuilder(
-        issuer, subject, key.public_key(), serial, now - BACKDATED, now + lifetime
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .public_key(key.public_key())
+        .issuer_name(issuer)
+        .serial_number(serial or x509.random_serial_number())
+        .not_valid_before(now - BACKDATED)
+        .not_valid_after(now + lifetime)
     )
     for extension, critical in extensions:
         builder = builder.add_extension(extension, critical)
