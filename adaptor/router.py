@@ -14,7 +14,7 @@ from adaptor.conversation import Adaptor, Request, RestFailure, converse, open_c
 from legacy_rpc.messages import Answered, Call, Errno, Failure, Identity, Outcome, Reply, Write
 from migration_plans.plan import Plan
 from migration_plans.routing import NATIVE, REST, Decision, decide
-from shared_db.rules.refusals import Refusal
+from shared_db.rules.refusals import Refusal, UnfitArgument
 
 logger = logging.getLogger(__name__)
 
@@ -69,6 +69,8 @@ class Router:
             return Answered(failure, REST, reason)
         except Refusal as refusal:
             return Answered(Failure(refusal.message, refusal.errno), REST, reason)
+        except UnfitArgument as error:
+            return Answered(Failure(f"Server error while serving {call.method}: {error}"), REST, reason)
         except RestFailure as failure:
             write = self._write_class(call.service, call.method)
             if _may_fall_back(write, failure, wrote_before=sender.wrote_before):

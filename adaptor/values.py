@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from adaptor.conversation import Request, RestFailure, Step
+from shared_db.rules.clock import to_column
 
 # DiracX's largest page.
 LARGEST_PAGE = 10_000
@@ -46,7 +47,7 @@ def legacy_time(text: str | None) -> datetime | None:
     """A REST time as DIRAC gives it: naive UTC, without microseconds."""
     if text is None:
         return None
-    return datetime.fromisoformat(text).astimezone(UTC).replace(tzinfo=None, microsecond=0)
+    return to_column(datetime.fromisoformat(text))
 
 
 def legacy_flag(value: Any) -> str:

@@ -86,12 +86,13 @@ class _Reader:
             raise PlanError(f"{self._source}: no YAML: {error}") from error
         if root is None:
             raise PlanError(f"{self._source}: is empty: a plan begins with `plan: 1`")
-        top = self._mapping(root, "the plan", ("plan", "services"))
+        top = self._mapping(root, "key", ("plan", "services"))
         if "plan" not in top:
             raise self._error(root, "the plan has no version: begin it with `plan: 1`")
         if self._scalar(top["plan"], "plan") != "1":
             raise self._error(top["plan"], "this version reads plans of version 1: write `plan: 1`")
         entries = dict(self._services(top["services"])) if "services" in top else {}
+        self._check_adapted(entries)
         return Plan(entries, hashlib.blake2b(text.encode(), digest_size=8).hexdigest())
 
     def _services(self, node: yaml.Node) -> Iterator[tuple[tuple[str, str], Entry]]:
@@ -101,14 +102,14 @@ class _Reader:
             if "state" in keys:
                 entry = self._entry(inner, keys)
                 for method in methods:
-                    yield self._checked(service, method, entry, inner)
+                    yield (service, method), entry
             elif "because" in keys:
                 raise self._error(keys["because"], "`because` explains a state: add `state: legacy`")
             if "methods" in keys:
                 named = self._mapping(keys["methods"], f"method of {service}", methods)
                 for method, settings in named.items():
                     entry = self._entry(settings, self._mapping(settings, "key", ("state", "because")))
-                    yield self._checked(service, method, entry, settings)
+                    yield (service, method), entry
 
     def _entry(self, node: yaml.Node, keys: Mapping[str, yaml.Node]) -> Entry:
         if "state" not in keys:
@@ -123,15 +124,14 @@ class _Reader:
         because = self._scalar(keys["because"], "because") if "because" in keys else ""
         return Entry(State(word), because, keys["state"].start_mark.line + 1)
 
-    def _checked(
-        self, service: str, method: str, entry: Entry, node: yaml.Node
-    ) -> tuple[tuple[str, str], Entry]:
-        if entry.state is State.LIVE and (service, method) not in self._catalogue.adapted:
-            raise PlanError(
-                f"{self._source}, line {entry.line or node.start_mark.line + 1}: {method} of {service}"
-                " has no adaptor, so it cannot be live: write `state: legacy` for it"
-            )
-        return (service, method), entry
+    def _check_adapted(self, entries: Mapping[tuple[str, str], Entry]) -> None:
+        """Refuse live methods that have no adaptor; what overrides a service's state has been counted in."""
+        for (service, method), entry in entries.items():
+            if entry.state is State.LIVE and (service, method) not in self._catalogue.adapted:
+                raise PlanError(
+                    f"{self._source}, line {entry.line}: {method} of {service}"
+                    " has no adaptor, so it cannot be live: write `state: legacy` for it"
+                )
 
     def _mapping(self, node: yaml.Node, what: str, known: Collection[str]) -> dict[str, yaml.Node]:
         """The items of a mapping whose keys must be known and stand once."""

@@ -9,12 +9,12 @@ Differences between the two routes, all deliberate:
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 
 from adaptor.conversation import Conversation, LegacyService, Request
 from adaptor.values import search_all, where
 from legacy_rpc.messages import Call, Failure, Reply
+from shared_db.rules.clock import utc_now
 from shared_db.rules.job_ids import ids_to_manage, selectable
 from shared_db.rules.job_states import MARKED_FOR_TERMINATION
 from shared_db.rules.killing import NEEDED, SOME_FAILED, plan_kill
@@ -22,7 +22,8 @@ from shared_db.rules.refusals import Refusal
 
 job_manager = LegacyService("WorkloadManagement/JobManager")
 
-SOURCE = "JobManager"
+# Not `JobManager`: to REST a source that begins with `Job` is a heartbeat of the job.
+SOURCE = "killJob"
 
 
 @job_manager.adapts
@@ -53,6 +54,6 @@ def killJob(jobIDs: Any, force: Any = False, *, call: Call) -> Conversation:  # 
 
 
 def _killed(job_ids: list[int]) -> dict[str, Any]:
-    moment = datetime.now(UTC).isoformat()
+    moment = utc_now().isoformat()
     update = {"Status": "Killed", "MinorStatus": MARKED_FOR_TERMINATION, "Source": SOURCE}
     return {str(job_id): {moment: update} for job_id in job_ids}

@@ -8,12 +8,13 @@ Differences between the two routes, all deliberate:
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from adaptor.conversation import Conversation, LegacyService, Request, RestFailure
 from adaptor.values import legacy_flag, legacy_time, search_all, where
 from legacy_rpc.messages import Errno, Failure
+from shared_db.rules.clock import to_column, utc_now
 from shared_db.rules.dates import mysql_datetime
 from shared_db.rules.pilots import (
     DIRACX_PILOT_STATES,
@@ -98,7 +99,7 @@ def getPilotSummary(startdate: Any = "", enddate: Any = "") -> Conversation:
         submitted.append(where("SubmissionTime", "gt", _text(submitted_from - timedelta(seconds=1))))
     if submitted_to is not None:
         submitted.append(where("SubmissionTime", "lt", _text(submitted_to + timedelta(seconds=1))))
-    now = datetime.now(UTC).replace(tzinfo=None)
+    now = to_column(utc_now())
     counted, hour, day = yield (
         Request("POST", SUMMARY, {"grouping": ["DestinationSite", "Status"], "search": submitted}),
         _aborted_since(now - timedelta(hours=1)),
@@ -143,7 +144,7 @@ def setPilotStatus(
     if not _diracx_can(pilots, changes):
         update = {"pilot_ids": [pilot["PilotID"] for pilot in pilots], "metadata": changes}
         return (yield Request("PATCH", "/api/pilots/legacy", update))["changed"]
-    now = datetime.now(UTC).replace(tzinfo=None, microsecond=0)
+    now = to_column(utc_now())
     yield Request("PATCH", "/api/pilots/metadata", {pilot["PilotStamp"]: changes for pilot in pilots})
     return sum(
         any(pilot[column] != value for column, value in changes.items())

@@ -16,7 +16,7 @@ from legacy_rpc.messages import Call, Errno, Failure, Reply, Write
 from shared_db.connection import Databases
 from shared_db.errors import DataError, Unavailable
 from shared_db.registry import RegistryFile
-from shared_db.rules.refusals import Refusal
+from shared_db.rules.refusals import Refusal, UnfitArgument
 
 # One declared argument: None takes anything, a class or several take their instances.  A list prints in
 # DIRAC's error texts as DIRAC prints it.
@@ -179,6 +179,8 @@ class NativeSide:
             value = await method.handler(context, *call.arguments)
         except Refusal as refusal:
             raise Failure(refusal.message, refusal.errno) from refusal
+        except UnfitArgument as error:
+            raise Failure(f"Server error while serving {call.method}: {error}") from error
         except DataError as error:
             raise _failure_of(error) from error
         return value if isinstance(value, Reply) else Reply(value)

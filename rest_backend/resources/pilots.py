@@ -97,8 +97,14 @@ def _columns(metadata: PilotMetadata) -> dict[str, Any]:
 
 
 async def patch_legacy_pilots(context: Context, update: LegacyPilotUpdate, _query: None) -> Answer:
-    """Set the same fields of several pilots by PilotID; answers how many rows changed."""
+    """Set the same fields of several pilots by PilotID; answers how many rows changed.
+
+    Where a computing element is given without its site, the site is the registry's.
+    """
     values = update.metadata.model_dump(exclude_none=True)
+    if "DestinationSite" in values and "GridSite" not in values:
+        site = context.resources.registry().site_by_ce.get(values["DestinationSite"])
+        values |= {"GridSite": site} if site else {}
     changed = await update_pilots(context.work, "PilotID", update.pilot_ids, values)
     return Answer(ChangedRows(changed=changed))
 

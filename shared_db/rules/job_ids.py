@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from shared_db.rules.refusals import Refusal, duplicate, out_of_range
+from shared_db.rules.refusals import Refusal, UnfitArgument, duplicate, out_of_range
 
 # DIRAC puts the ids into a temporary table with a signed INTEGER primary key.
 SMALLEST, LARGEST = -(2**31), 2**31 - 1
@@ -37,7 +37,7 @@ def ids_to_look_up(job_ids: Any) -> list[int]:
 def ids_to_manage(job_ids: Any) -> list[int]:
     """Ids for killJob and its like; what is not understood is an empty list (``"1,2"`` too).
 
-    Raises TypeError for a list that holds something other than numbers and texts.
+    Raises UnfitArgument for a list that holds something other than numbers and texts.
     """
     if not isinstance(job_ids, int | str | list) or not job_ids:
         return []
@@ -45,6 +45,8 @@ def ids_to_manage(job_ids: Any) -> list[int]:
         return [int(each) for each in (job_ids if isinstance(job_ids, list) else [job_ids])]
     except ValueError:
         return []
+    except TypeError as error:
+        raise UnfitArgument(str(error)) from error
 
 
 def selectable(numbers: list[int]) -> list[int]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from shared_db.rules.refusals import missing, too_long
+from shared_db.rules.refusals import UnfitArgument, missing, too_long
 
 # In the order of DIRAC's tables; `Scheduled` is deprecated and unknown to DiracX.
 PILOT_STATES = (
@@ -66,13 +66,11 @@ def check_sizes(values: Mapping[str, str | None]) -> None:
             raise too_long(column)
 
 
-def registrations(
-    references: Sequence[Any], vo: str, grid_type: Any, stamps: Mapping[Any, Any]
-) -> list[dict[str, str]]:
+def registrations(references: Sequence[Any], vo: str, grid_type: Any, stamps: Any) -> list[dict[str, str]]:
     """What addPilotReferences stores for each reference: PilotJobReference, VO, GridType, PilotStamp.
 
     Values of other types are stored as their text, as MySQL does.  Raises Refusal for the first value that
-    does not fit, and TypeError for stamps that are no mapping, as DIRAC does.
+    does not fit, and UnfitArgument for stamps that are no mapping.
     """
     pilots = []
     for reference in references:
@@ -80,7 +78,7 @@ def registrations(
             "PilotJobReference": _text(reference),
             "VO": vo,
             "GridType": _text(grid_type),
-            "PilotStamp": _text(stamps[reference]) if reference in stamps else "",
+            "PilotStamp": _stamp(reference, stamps),
         }
         check_sizes(pilot)
         pilots.append({column: str(value) for column, value in pilot.items()})
@@ -99,6 +97,13 @@ def status_changes(
     changes |= {column: _text(value) for column, value in optional.items() if value}
     check_sizes(changes)
     return {column: str(value) for column, value in changes.items()}
+
+
+def _stamp(reference: Any, stamps: Any) -> str | None:
+    try:
+        return _text(stamps[reference]) if reference in stamps else ""
+    except TypeError as error:
+        raise UnfitArgument(str(error)) from error
 
 
 def _text(value: Any) -> str | None:

@@ -18,6 +18,13 @@ class Refusal(ValueError):
         self.errno = errno
 
 
+class UnfitArgument(Exception):
+    """An argument that DIRAC's code trips over; the text is Python's own.
+
+    A service answers ``Server error while serving METHOD: <text>``.
+    """
+
+
 def _mysql(code: int, text: str) -> Refusal:
     return Refusal(f'MySQL Error ( {EMYSQL} : Execution failed.: (({code}, "{text}") ))', EMYSQL)
 

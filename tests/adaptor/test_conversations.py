@@ -154,7 +154,7 @@ def summary(submitted: list[dict[str, str]]) -> tuple[Request, Request, Request]
 ZERO = dict.fromkeys(PILOT_STATES, 0)
 CHANGES = {"Status": "Done", "StatusReason": "Not given"}
 LONG_AGO = {"PilotID": 7, "PilotStamp": "s1", "LastUpdateTime": "2020-01-01T00:00:00Z", **CHANGES}
-KILLED = {"Status": "Killed", "MinorStatus": "Marked for termination", "Source": "JobManager"}
+KILLED = {"Status": "Killed", "MinorStatus": "Marked for termination", "Source": "killJob"}
 
 
 def owned(
