@@ -123,7 +123,7 @@ def comparable_rows(dump: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
     """Rows without the declared differences: REST logs a kill and sets the end of the job."""
     rows = {table: [without_declared(row) for row in rows] for table, rows in dump.items()}
     rows["LoggingInfo"] = [
-        row for row in rows["LoggingInfo"] if (row["StatusSource"], row["Status"]) != ("JobManager", "Killed")
+        row for row in rows["LoggingInfo"] if (row["StatusSource"], row["Status"]) != ("killJob", "Killed")
     ]
     killed_now = {row["JobID"] for row in rows["Jobs"] if row["MinorStatus"] == "Marked for termination"}
     for row in rows["Jobs"]:
