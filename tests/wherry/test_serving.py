@@ -1,0 +1,285 @@
+"""A grid that is up, called over the network: reload, faults of the database, identity, logs, metrics."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import logging
+import shutil
+import socket
+import sqlite3
+import time
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from legacy_rpc.client.diset import CallError, client_tls
+from wherry.demo.pki import Authority, make_proxy
+from wherry.logs import logging_to
+
+from .conftest import Grid, StartGrid, plan_text
+
+
+async def until(condition: Any, seconds: float = 5.0) -> float:
+    """Wait for a condition; returns the seconds it took."""
+    started = time.perf_counter()
+    async with asyncio.timeout(seconds):
+        while not condition():
+            await asyncio.sleep(0.005)
+    return time.perf_counter() - started
+
+
+async def test_plan_changes_under_load(grid: Grid) -> None:
+    """While clients loop, the plan is switched to and fro: no call fails, each switch is quick."""
+    stop = asyncio.Event()
+    answers: list[dict[str, Any]] = []
+
+    async def loop_calls(service: str, method: str, *arguments: Any) -> None:
+        tls = grid.tls()
+        while not stop.is_set():
+            answers.append(await grid.call(service, method, *arguments, tls=tls))
+
+    clients = [
+        asyncio.create_task(loop_calls(*call))
+        for call in (
+            ("PilotManager", "getPilotSummary"),
+            ("PilotManager", "getPilotInfo", "htcondorce://ce01.lyon.example.org/1.0"),
+            ("JobMonitoring", "getJobsStatus", [1, 2, 3]),
+            ("PilotManager", "setPilotStatus", "zz", "Done"),
+        )
+    ]
+    assert grid.up.old is not None
+    plan = grid.up.old.plan
+    slowest = 0.0
+    for turn in range(8):
+        state = "live" if turn % 2 == 0 else "legacy"
+        generation = plan.current.generation
+        grid.write_plan(plan_text(state) + f"# turn {turn}\n")
+        slowest = max(slowest, await until(lambda before=generation: plan.current.generation != before))
+        calls_before = len(grid.calls)
+        await until(lambda before=calls_before: len(grid.calls) > before + 8)
+    grid.write_plan("plan: 1\nservices: {WorkloadManagement/PilotManger: {state: live}}\n")
+    await until(lambda: plan.error is not None)
+    calls_before = len(grid.calls)
+    await until(lambda: len(grid.calls) > calls_before + 4)
+    stop.set()
+    await asyncio.gather(*clients)
+    assert slowest < 1.0
+    assert plan.error is not None
+    assert "line 2: unknown service" in plan.error
+    assert len(answers) > 60
+    failed = [answer for answer in answers if not answer["OK"] and answer["Errno"] != 1550]
+    assert not failed
+    routes = {call.answered.route for call in grid.calls}
+    assert routes == {"native", "rest"}
+
+
+@pytest.mark.parametrize("state", ["legacy", "live"])
+async def test_database_goes_away_and_comes_back(grid: Grid, state: str) -> None:
+    """Without its database file a call is an error in the reply; when it is back, calls work again."""
+    assert grid.up.old is not None
+    plan = grid.up.old.plan
+    generation = plan.current.generation
+    grid.write_plan(plan_text(state) + "# now\n")
+    await until(lambda: plan.current.generation != generation)
+    database = grid.directory / "wherry.db"
+    assert (await grid.call("JobMonitoring", "getJobsStatus", [1]))["OK"]
+
+    database.rename(grid.directory / "away.db")
+    answer = await grid.call("JobMonitoring", "getJobsStatus", [1])
+    assert (answer["OK"], answer["Errno"]) == (False, 1130)
+    assert "unable to open database file" in answer["Message"]
+    assert not database.exists()
+    for write in (
+        ("PilotManager", "setPilotStatus", "x", "Done"),
+        ("PilotManager", "addPilotReferences", ["x"], "demo", "DIRAC", {"x": "x"}),
+        ("JobManager", "killJob", [1]),
+    ):
+        answer = await grid.call(*write)
+        assert answer["OK"] is False, write
+    assert (await grid.call("PilotManager", "ping"))["OK"]
+
+    (grid.directory / "away.db").rename(database)
+    assert (await grid.call("JobMonitoring", "getJobsStatus", [1]))["OK"]
+
+
+async def test_unreadable_database(grid: Grid) -> None:
+    """A file that is no database is an error in the reply, and so is a directory in its place."""
+    database = grid.directory / "wherry.db"
+    kept = grid.directory / "kept.db"
+    shutil.copy(database, kept)
+    database.unlink()
+    database.write_bytes(b"no database " * 1000)
+    answer = await grid.call("JobMonitoring", "getJobsStatus", [1])
+    assert (answer["OK"], answer["Errno"]) == (False, 1130)
+    database.unlink()
+    database.mkdir()
+    answer = await grid.call("JobMonitoring", "getJobsStatus", [1])
+    assert (answer["OK"], answer["Errno"]) == (False, 1130)
+    assert (await grid.call("PilotManager", "echo", "still here"))["Value"] == "still here"
+
+
+async def test_locked_database(grid: Grid) -> None:
+    """While another program holds the file, writing is an error after the configured time; then it works."""
+    foreign = sqlite3.connect(grid.directory / "wherry.db", isolation_level=None)
+    foreign.execute("BEGIN EXCLUSIVE")
+    answer = await grid.call("PilotManager", "addPilotReferences", ["locked"], "demo")
+    assert (answer["OK"], answer["Errno"]) == (False, 1130)
+    assert "locked" in answer["Message"]
+    foreign.execute("ROLLBACK")
+    foreign.close()
+    assert (await grid.call("PilotManager", "addPilotReferences", ["locked"], "demo"))["OK"]
+
+
+UNAUTHORIZED = "Unauthorized query ( 1111 : Unauthorized query)"
+
+
+async def test_refusals_of_callers(grid: Grid, tmp_path: Path) -> None:
+    """Callers whom the rule of a method does not admit are refused in place of the acknowledgement."""
+    authority = Authority.create("Demo CA")  # the same name, another key
+    forged = make_proxy(authority.issue_user("alice"), "demo_admin")
+    forged.write(tmp_path / "forged.pem")
+    for user, group in (("bob", "demo_user"), ("pilot", "demo_pilot")):
+        answer = await grid.call("PilotManager", "getPilotInfo", "x", tls=grid.tls(user, group))
+        assert (answer["Errno"], answer["Message"]) == (1111, UNAUTHORIZED)
+    with pytest.raises(CallError, match="closed the connection|cannot be called"):
+        await grid.call(
+            "PilotManager",
+            "ping",
+            tls=client_tls(tmp_path / "forged.pem", grid.credentials.ca_path),
+        )
+    answer = await grid.call("JobMonitoring", "getJobsStatus", [1], tls=grid.tls("bob", "demo_user"))
+    assert answer["OK"]
+
+
+async def test_registry_edit_takes_effect(grid: Grid) -> None:
+    """A user taken out of a group is refused within a second; a broken edit changes nothing."""
+    path = grid.directory / "registry.cfg"
+    text = path.read_text()
+    bob = grid.tls("bob", "demo_user")
+    assert (await grid.call("JobMonitoring", "getJobsStatus", [1], tls=bob))["OK"]
+    path.write_text("Registry\n{\n")
+    await until(lambda: grid.up.new.registry.error is not None)
+    assert (await grid.call("JobMonitoring", "getJobsStatus", [1], tls=bob))["OK"]
+    path.write_text(text.replace("Users = alice, bob", "Users = alice"))
+    took = await until(lambda: "bob" not in grid.up.new.registry.current.groups["demo_user"].users)
+    assert took < 1.0
+    answer = await grid.call("JobMonitoring", "getJobsStatus", [1], tls=bob)
+    assert answer["Errno"] == 1111
+
+
+async def test_one_record_for_every_call(grid: Grid) -> None:
+    """A call leaves one structured record: method, wire, route and why, caller, outcome, milliseconds."""
+    stream = io.StringIO()
+    with logging_to(stream):
+        await grid.call("PilotManager", "getPilotInfo", "zz")
+        await grid.call("PilotManager", "echo", "secret text")
+    records = [json.loads(line) for line in stream.getvalue().splitlines()]
+    calls = [record for record in records if record["logger"] == "wherry.calls"]
+    assert [record["method"] for record in calls] == ["getPilotInfo", "echo"]
+    first = calls[0]
+    milliseconds = first.pop("milliseconds")
+    assert 0 < milliseconds < 10_000
+    del first["time"]
+    assert first == {
+        "level": "info",
+        "logger": "wherry.calls",
+        "event": "call",
+        "service": "WorkloadManagement/PilotManager",
+        "method": "getPilotInfo",
+        "wire": "dips",
+        "route": "native",
+        "reason": "legacy",
+        "caller": "alice",
+        "group": "demo_admin",
+        "dn": "/DC=org/DC=wherry/OU=people/CN=alice",
+        "peer": "127.0.0.1",
+        "client": "",
+        "outcome": "error",
+        "errno": 1550,
+        "message": "No pilots found ( 1550 : No pilots found for PilotJobReference(s): zz)",
+    }
+    assert "secret text" not in stream.getvalue()
+
+
+def test_a_log_that_nobody_reads_does_not_stop_the_program() -> None:
+    """Records beyond those that can wait are dropped; the caller is never held up."""
+
+    class Stuck(io.StringIO):
+        def write(self, text: str) -> int:
+            time.sleep(0.2)
+            return super().write(text)
+
+    started = time.perf_counter()
+    with logging_to(Stuck()):
+        for number in range(200):
+            logging.getLogger("test").info("record %d", number)
+        logged = time.perf_counter() - started
+        logging.getLogger().handlers[-1].queue.queue.clear()  # type: ignore[attr-defined]
+    assert logged < 0.2
+
+
+async def get(url: str) -> tuple[int, str]:
+    """Status and text of a page."""
+    async with aiohttp.ClientSession() as session, session.get(url) as response:
+        return response.status, await response.text()
+
+
+async def test_metrics_and_health(grid: Grid) -> None:
+    """/metrics has the four stable names, counts calls, and takes no label from what callers make up."""
+    await grid.call("PilotManager", "getPilotInfo", "zz")
+    await grid.call("PilotManager", "noSuchMethod" * 3)
+    await asyncio.sleep(0.05)
+    status, text = await get(f"{grid.up.addresses.operations}/metrics")
+    assert status == 200
+    line = (
+        'wherry_calls_total{method="WorkloadManagement/PilotManager.getPilotInfo",'
+        'outcome="error",reason="legacy",route="native",wire="dips"} 1.0'
+    )
+    assert line in text
+    for name in (
+        "wherry_call_seconds_bucket",
+        'wherry_overhead_seconds_count{wire="dips"} 2.0',
+        "# TYPE wherry_compare_total counter",
+        'method="unknown"',
+    ):
+        assert name in text
+    assert "noSuchMethod" not in text
+    assert await get(f"{grid.up.addresses.operations}/health/live") == (200, '{"status":"live"}')
+    assert (await get(f"{grid.up.addresses.operations}/health/ready"))[0] == 200
+    (grid.directory / "wherry.db").unlink()
+    assert (await get(f"{grid.up.addresses.operations}/health/ready"))[0] == 503
+    assert (await get(f"{grid.up.addresses.operations}/health/live"))[0] == 200
+
+
+async def test_start_and_stop_leave_nothing(start_grid: StartGrid) -> None:
+    """After stopping, the ports are free and no task is left."""
+    async with start_grid() as grid:
+        port = grid.up.addresses.dips
+        assert (await grid.call("PilotManager", "ping"))["OK"]
+    with pytest.raises(OSError, match="refused|111"):
+        await asyncio.open_connection("127.0.0.1", port)
+    await asyncio.sleep(0.05)
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_extra_ports(directory: Path, start_grid: StartGrid) -> None:
+    """A service can have a port of its own, and is then named with it; every port serves every service."""
+    config = directory / "wherry.yaml"
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    config.write_text(
+        config.read_text().replace(
+            'listen: "127.0.0.1:0"}, public_host',
+            f'listen: "127.0.0.1:0", ports: {{WorkloadManagement/PilotManager: {port}}}}}, public_host',
+        )
+    )
+    async with start_grid() as grid:
+        url = grid.up.addresses.service("WorkloadManagement/PilotManager")
+        assert url == f"dips://localhost:{port}/WorkloadManagement/PilotManager"
+        assert (await grid.call("PilotManager", "ping"))["Value"]["URL"] == url
+        assert (await grid.call("JobMonitoring", "getJobsStatus", [1]))["OK"]
