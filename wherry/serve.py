@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 import socket
 import ssl
@@ -69,7 +70,8 @@ def bind(address: Address, what: str) -> socket.socket:
         )
     except OSError as error:
         raise ConfigError(
-            f"`{what}`: cannot listen on {address.host}:{address.port} ({error.strerror}): choose another"
+            f"`{what}`: cannot listen on {address.host}:{address.port} ({os.strerror(error.errno or 0)}):"
+            " choose another"
         ) from error
 
 

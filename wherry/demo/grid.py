@@ -107,6 +107,7 @@ def _alone(directory: Path) -> Iterator[None]:
 
 
 def _write_files(directory: Path, port: int) -> None:
+    (directory / "demo.json").unlink(missing_ok=True)  # that of an earlier run names ports of that run
     (directory / "registry.cfg").write_text(registry_text(directory / "pki"))
     (directory / "plan.yaml").write_text(PLAN.format(method=METHOD, state="legacy"))
     ports = [port + offset if port else 0 for offset in range(3)]

@@ -1,0 +1,103 @@
+"""wherry.yaml: what is read, and what is said of a wrong one."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from legacy_rpc.codecs.diset import DisetLimits
+from legacy_rpc.servers.listener import ConnectionLimits
+from wherry.config import Address, Config, ConfigError, Limits, load_config
+
+MINIMAL = 'database: sqlite:///w.db\nregistry: r.cfg\nrest: {listen: "127.0.0.1:0"}\n'
+LEGACY = (
+    "database: sqlite:///w.db\nregistry: r.cfg\nplan: p.yaml\n"
+    "tls: {certificate: c.pem, key: k.pem, ca_path: ca}\n"
+    'legacy: {dips: {listen: "0.0.0.0:9130"}}\n'
+)
+
+
+def load(directory: Path, text: str) -> Config:
+    """The configuration in a text; the files of `tls` are there."""
+    for name in ("c.pem", "k.pem", "ca"):
+        (directory / name).touch()
+    path = directory / "wherry.yaml"
+    path.write_text(text)
+    return load_config(path)
+
+
+def test_minimal(tmp_path: Path) -> None:
+    """The new side alone needs a database, a registry and an address; paths are relative to the file."""
+    config = load(tmp_path, MINIMAL)
+    assert config.registry == tmp_path / "r.cfg"
+    assert config.database == f"sqlite:///{tmp_path}/w.db"
+    assert config.auth.keys == tmp_path / "keys.json"
+    assert config.legacy is None
+    assert config.rest is not None
+    assert config.rest.listen == Address(host="127.0.0.1", port=0)
+
+
+def test_legacy(tmp_path: Path) -> None:
+    """The legacy side has its listener, and limits that can be set."""
+    config = load(tmp_path, LEGACY + "limits: {connections: 7, message_bytes: 2048, depth: 20}\n")
+    assert config.legacy is not None
+    assert config.legacy.dips.listen == Address(host="0.0.0.0", port=9130)
+    assert config.limits.of_connections().connections == 7
+    assert config.limits.of_messages().message == 2048
+    assert config.limits.of_messages().depth == 20
+
+
+def test_absolute_paths_stay(tmp_path: Path) -> None:
+    """An absolute path is taken as it is, in a database URL too."""
+    config = load(tmp_path, MINIMAL.replace("w.db", "/srv/w.db").replace("r.cfg", "/etc/r.cfg"))
+    assert config.database == "sqlite:////srv/w.db"
+    assert config.registry == Path("/etc/r.cfg")
+
+
+def test_ipv6_address(tmp_path: Path) -> None:
+    """An IPv6 address stands in brackets."""
+    config = load(tmp_path, MINIMAL.replace("127.0.0.1", "[::1]"))
+    assert config.rest is not None
+    assert config.rest.listen.host == "::1"
+
+
+def test_defaults_are_those_of_the_parts() -> None:
+    """A limit that is not configured is the one that the part has by itself."""
+    assert asdict(Limits().of_connections()) == asdict(ConnectionLimits())
+    assert asdict(Limits().of_messages()) == asdict(DisetLimits())
+
+
+WRONG = {
+    "": "`database` is missing: add it",
+    "database: [\n": "line 2: no YAML:",
+    "a: 1\n" + MINIMAL: "`a` is not known: known are database, registry, plan,",
+    MINIMAL + "operatons: {listen: x}\n": "`operatons` is not known: did you mean `operations`?",
+    MINIMAL.replace("listen", "lissten"): "`rest.listen` is missing: add it",
+    MINIMAL + "limits: {connectons: 4}\n": "`limits.connectons` is not known: did you mean `connections`?",
+    MINIMAL + "limits: {connections: 0}\n": "`limits.connections`: Input should be greater than 0",
+    MINIMAL.replace("127.0.0.1:0", "nowhere"): "`rest.listen`: write HOST:PORT, as in 127.0.0.1:9130",
+    MINIMAL.replace("127.0.0.1:0", "h:99999"): "`rest.listen.port`: Input should be less than or equal to",
+    MINIMAL + "workers: 4\n": "`workers`: Input should be 1",
+    "database: sqlite:///w.db\nregistry: r\n": "nothing to serve: add `legacy:` or `rest:`",
+    LEGACY.replace("plan: p.yaml\n", ""): "`legacy:` needs a plan: add `plan: plan.yaml`",
+    LEGACY.replace("c.pem", "x.pem"): "`tls.certificate`:",
+    LEGACY.replace("tls: {certificate: c.pem, key: k.pem, ca_path: ca}\n", ""): "`tls` is missing",
+}
+
+
+@pytest.mark.parametrize(("text", "message"), WRONG.items(), ids=range(len(WRONG)))
+def test_wrong(tmp_path: Path, text: str, message: str) -> None:
+    """A wrong configuration is one line that names the file, the key and the mend."""
+    with pytest.raises(ConfigError) as raised:
+        load(tmp_path, text)
+    assert str(raised.value).startswith(str(tmp_path / "wherry.yaml"))
+    assert message in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_missing(tmp_path: Path) -> None:
+    """A configuration that is not there says how to name one."""
+    with pytest.raises(ConfigError, match="name a configuration with -c or WHERRY_CONFIG"):
+        load_config(tmp_path / "wherry.yaml")
