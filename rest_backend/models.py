@@ -11,7 +11,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from shared_db.queries.search import Condition, Search, Sort
+from shared_db.queries.conditions import Condition
+from shared_db.queries.search import Search, Sort
 
 
 class JobStatus(StrEnum):

@@ -37,10 +37,12 @@ class UnitOfWork:
             self._connections[engine] = await engine.connect(write=self._write)
         return self._connections[engine]
 
-    async def rows(self, database: str, statement: Executable) -> list[AnyRow]:
+    async def rows(
+        self, database: str, statement: Executable, parameters: Parameters | None = None
+    ) -> list[AnyRow]:
         """All rows of a SELECT."""
         connection = await self.connection(database)
-        return list((await connection.execute(statement)).rows)
+        return list((await connection.execute(statement, parameters)).rows)
 
     async def change(self, database: str, statement: Executable, parameters: Parameters | None = None) -> int:
         """Run an INSERT, UPDATE or DELETE; returns the number of rows it touched."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import Any
 
 from adaptor.conversation import Conversation, LegacyService, Request
-from adaptor.values import search_all, where
+from adaptor.values import search_in
 from legacy_rpc.messages import Call, Failure, Reply
 from shared_db.rules.clock import utc_now
 from shared_db.rules.job_ids import ids_to_manage, selectable
@@ -35,9 +35,7 @@ def killJob(jobIDs: Any, force: Any = False, *, call: Call) -> Conversation:  # 
         wanted = selectable(requested)
     except Refusal:
         return Reply([], {"requireProxyUpload": False})
-    rows = yield from search_all(
-        "/api/jobs/search", ["JobID", *NEEDED], [where("JobID", "in", wanted)], "JobID"
-    )
+    rows = yield from search_in("/api/jobs/search", ["JobID", *NEEDED], "JobID", wanted, "JobID")
     plan = plan_kill(
         requested,
         {row["JobID"]: row for row in rows},

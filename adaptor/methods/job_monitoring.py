@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from adaptor.conversation import Conversation, LegacyService
-from adaptor.values import search_all, where
+from adaptor.values import search_in
 from shared_db.rules.job_ids import ids_to_look_up
 
 job_monitoring = LegacyService("WorkloadManagement/JobMonitoring")
@@ -28,7 +28,5 @@ def getJobsStates(jobIDs: JobIds) -> Conversation:
 def _attributes(job_ids: JobIds, names: list[str]) -> Conversation:
     """``{id: {attribute: value}}`` of those jobs that exist; ``names`` are sorted, as DIRAC answers them."""
     wanted = ids_to_look_up(job_ids)
-    if not wanted:
-        return {}
-    rows = yield from search_all(SEARCH, ["JobID", *names], [where("JobID", "in", wanted)], "JobID")
+    rows = yield from search_in(SEARCH, ["JobID", *names], "JobID", wanted, "JobID")
     return {row["JobID"]: {name: row[name] for name in names} for row in rows}

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from adaptor.conversation import Conversation, LegacyService, Request, RestFailure
-from adaptor.values import legacy_flag, legacy_time, search_all, where
+from adaptor.values import legacy_flag, legacy_time, search_all, search_in, where
 from legacy_rpc.messages import Errno, Failure
 from shared_db.rules.clock import to_column, utc_now
 from shared_db.rules.dates import mysql_datetime
@@ -29,6 +29,7 @@ pilot_manager = LegacyService("WorkloadManagement/PilotManager")
 
 SEARCH = "/api/pilots/search"
 SUMMARY = "/api/pilots/summary"
+JOBS = "/api/pilots/jobs/search"
 
 
 @pilot_manager.adapts
@@ -64,14 +65,16 @@ def _registration(pilot: dict[str, str]) -> dict[str, str]:
 @pilot_manager.adapts
 def getPilotInfo(pilotReference: list[Any] | str) -> Conversation:
     asked = pilotReference if isinstance(pilotReference, list) else [pilotReference]
-    references = [str(each) for each in asked] if pilotReference else []
-    conditions = [where("PilotJobReference", "in", references)] if references else []
-    rows = yield from search_all(SEARCH, PILOT_INFO, conditions, "PilotID")
+    references = [str(each) for each in asked]
+    if pilotReference:
+        rows = yield from search_in(SEARCH, PILOT_INFO, "PilotJobReference", references, "PilotID")
+    else:
+        rows = yield from search_all(SEARCH, PILOT_INFO, [], "PilotID")
     if not rows:
         raise Failure.of(Errno.EWMSNOPILOT, no_pilots(pilotReference))
     info = {row["PilotJobReference"]: _pilot_info(row) for row in rows}
-    by_pilot = [where("PilotID", "in", [pilot["PilotID"] for pilot in info.values()])]
-    mapping = yield from search_all("/api/pilots/jobs/search", ("PilotID", "JobID"), by_pilot, "JobID")
+    pilot_ids = [pilot["PilotID"] for pilot in info.values()]
+    mapping = yield from search_in(JOBS, ("PilotID", "JobID"), "PilotID", pilot_ids, "JobID")
     jobs: dict[int, list[int]] = {}
     for row in mapping:
         jobs.setdefault(row["PilotID"], []).append(row["JobID"])

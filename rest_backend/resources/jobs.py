@@ -7,8 +7,6 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import select
-
 from rest_backend.errors import Forbidden, RestError
 from rest_backend.models import (
     JobStatusQuery,
@@ -23,10 +21,11 @@ from rest_backend.policies import MANAGE_JOBS, QUERY_JOBS
 from rest_backend.resources.answers import paged
 from shared_db.connection import UnitOfWork
 from shared_db.errors import InvalidQuery
+from shared_db.queries.conditions import Condition
 from shared_db.queries.jobs import StatusUpdate, logging_by_job, set_job_statuses
-from shared_db.queries.search import Condition, Search, compiled, find_page
+from shared_db.queries.pilots import jobs_of_stamps
+from shared_db.queries.search import Search, find_page
 from shared_db.schema.job_db import Jobs
-from shared_db.schema.pilot_agents_db import PILOT_AGENTS_DB, JobToPilotMapping, PilotAgents
 
 LOGGING_INFO = "LoggingInfo"
 PILOT_STAMP = "PilotStamp"
@@ -73,13 +72,8 @@ async def _with_pilot_stamps(work: UnitOfWork, search: Search) -> Search:
                 f"Operator {condition.operator} is not supported on the 'PilotStamp' pseudo-parameter;"
                 " use 'eq' or 'in'."
             )
-        statement = (
-            select(JobToPilotMapping.c.JobID)
-            .join(PilotAgents, PilotAgents.c.PilotID == JobToPilotMapping.c.PilotID)
-            .where(*compiled(PilotAgents, [condition]))
-            .distinct()
-        )
-        job_ids = [row[0] for row in await work.rows(PILOT_AGENTS_DB, statement)]
+        stamps = condition.value if isinstance(condition.value, list) else [condition.value]
+        job_ids = await jobs_of_stamps(work, [str(stamp) for stamp in stamps])
         others.append(Condition("JobID", "in", job_ids))
     return replace(search, conditions=others)
 

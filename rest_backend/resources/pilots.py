@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import select
-
 from rest_backend.errors import RestError
 from rest_backend.models import (
     ChangedRows,
@@ -31,9 +29,10 @@ from rest_backend.policies import (
 from rest_backend.resources.answers import paged
 from shared_db.connection import UnitOfWork
 from shared_db.errors import InvalidQuery
-from shared_db.queries.pilots import add_pilots, stamps_in_use, update_pilots
-from shared_db.queries.search import Condition, Search, compiled, find_page, summarise
-from shared_db.schema.pilot_agents_db import PILOT_AGENTS_DB, JobToPilotMapping, PilotAgents
+from shared_db.queries.conditions import Condition
+from shared_db.queries.pilots import add_pilots, pilots_of_jobs, stamps_in_use, update_pilots
+from shared_db.queries.search import Search, find_page, summarise
+from shared_db.schema.pilot_agents_db import JobToPilotMapping, PilotAgents
 
 JOB_ID = "JobID"
 
@@ -129,12 +128,6 @@ async def summarise_pilots(context: Context, body: SummaryParams, _query: None) 
 async def search_pilot_jobs(context: Context, body: SearchParams | None, paging: Paging) -> Answer:
     """Which pilots ran which jobs: columns PilotID, JobID, StartTime, a page at a time."""
     search = (body or SearchParams()).search_for(paging)
-    if not sees_all_pilots(context.caller):
-        own = select(PilotAgents.c.PilotID).where(*compiled(PilotAgents, _own_vo(context)))
-        rows = await context.work.rows(PILOT_AGENTS_DB, own)
-        search = replace(
-            search, conditions=[*search.conditions, Condition("PilotID", "in", [row[0] for row in rows])]
-        )
     return paged(await find_page(context.work, JobToPilotMapping, search), paging, "jobs")
 
 
@@ -162,11 +155,7 @@ async def _with_job_ids(work: UnitOfWork, search: Search) -> Search:
             )
         if not all(isinstance(value, int) for value in values):
             raise InvalidQuery("'JobID' pseudo-parameter values must be integers.")
-        statement = (
-            select(JobToPilotMapping.c.PilotID).where(JobToPilotMapping.c.JobID.in_(values)).distinct()
-        )
-        pilot_ids = [row[0] for row in await work.rows(PILOT_AGENTS_DB, statement)]
-        others.append(Condition("PilotID", "in", pilot_ids))
+        others.append(Condition("PilotID", "in", await pilots_of_jobs(work, values)))
     return replace(search, conditions=others)
 
 
@@ -238,7 +227,7 @@ OPERATIONS = (
         "POST",
         "/api/pilots/jobs/search",
         search_pilot_jobs,
-        READ_PILOTS,
+        OPERATE_PILOTS,
         body=SearchParams | None,
         query=Paging,
         response=list[dict[str, Any]],

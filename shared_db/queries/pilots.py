@@ -52,12 +52,25 @@ async def stamps_in_use(work: UnitOfWork, stamps: Iterable[str]) -> list[str]:
 async def jobs_by_pilot(work: UnitOfWork, pilot_ids: Sequence[int]) -> dict[int, list[int]]:
     """``{PilotID: [JobID, ...]}`` for those of the pilots that ran a job."""
     jobs: dict[int, list[int]] = {}
-    mapping = JobToPilotMapping
-    for chunk in chunks(pilot_ids):
-        statement = select(mapping.c.PilotID, mapping.c.JobID).where(mapping.c.PilotID.in_(chunk))
-        for pilot_id, job_id in await work.rows(PILOT_AGENTS_DB, statement):
-            jobs.setdefault(pilot_id, []).append(job_id)
+    mapping = JobToPilotMapping.c
+    columns = [mapping.PilotID, mapping.JobID]
+    for pilot_id, job_id in await find_by_ids(work, columns, mapping.PilotID, pilot_ids):
+        jobs.setdefault(pilot_id, []).append(job_id)
     return jobs
+
+
+async def pilots_of_jobs(work: UnitOfWork, job_ids: Sequence[int]) -> list[int]:
+    """Ids of the pilots that ran one of the jobs."""
+    mapping = JobToPilotMapping.c
+    return sorted({row[0] for row in await find_by_ids(work, [mapping.PilotID], mapping.JobID, job_ids)})
+
+
+async def jobs_of_stamps(work: UnitOfWork, stamps: Sequence[str]) -> list[int]:
+    """Ids of the jobs that were run by a pilot with one of the stamps."""
+    pilots, mapping = PilotAgents.c, JobToPilotMapping.c
+    rows = await find_by_ids(work, [pilots.PilotID], pilots.PilotStamp, stamps)
+    ran = await find_by_ids(work, [mapping.JobID], mapping.PilotID, [row[0] for row in rows])
+    return sorted({row[0] for row in ran})
 
 
 async def update_pilots(work: UnitOfWork, column: str, keys: Sequence[Any], values: Mapping[str, Any]) -> int:

@@ -40,6 +40,8 @@ PilotAgents = Table(
     key("Status", "Status", table="PilotAgents"),
     key("Statuskey", "GridSite", "DestinationSite", "Status", table="PilotAgents"),
     key("idx_dest_queue_status", "DestinationSite", "Queue", "Status", table="PilotAgents"),
+    # REST names pilots by stamp, for which DIRAC has no key (docs/decisions/0002-pilot-extensions.md).
+    key("PilotStamp", "PilotStamp", table="PilotAgents", ours=True),
     sqlite_autoincrement=True,
 )
 

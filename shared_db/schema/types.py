@@ -24,10 +24,10 @@ def flag(*values: str) -> TypeEngine[str]:
     return String(max(map(len, values))).with_variant(mysql.ENUM(*values), "mysql", "mariadb")
 
 
-def key(name: str, *columns: str, table: str) -> Index:
-    """One of DIRAC's named keys.
+def key(name: str, *columns: str, table: str, ours: bool = False) -> Index:
+    """One of DIRAC's named keys, or (``ours``) one that only databases have which we made.
 
     SQLite and PostgreSQL want index names unique in the whole schema, so the table's name is put before it;
     ``info["key"]`` keeps DIRAC's own.
     """
-    return Index(f"{table}_{name}", *columns, info={"key": name})
+    return Index(f"{table}_{name}", *columns, info={"key": name, "ours": ours})
