@@ -12,6 +12,7 @@ import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Generator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, TypeVar
 
 from legacy_rpc.messages import Call, Reply
@@ -74,9 +75,14 @@ class LegacyService:
 
 def open_conversation(adaptor: Adaptor, call: Call) -> Conversation:
     """Start the adaptor with a call's arguments, which the method's record has checked."""
-    if "call" in inspect.signature(adaptor).parameters:
+    if _wants_call(adaptor):
         return adaptor(*call.arguments, call=call)
     return adaptor(*call.arguments)
+
+
+@cache
+def _wants_call(adaptor: Adaptor) -> bool:
+    return "call" in inspect.signature(adaptor).parameters
 
 
 async def converse(conversation: Conversation, send: Send) -> Reply:

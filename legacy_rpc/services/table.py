@@ -41,7 +41,8 @@ H = TypeVar("H", bound=Handler)
 class Method:
     """The one record of a legacy method: argument types, authorisation, write class, native handler.
 
-    ``builtin``: every service has it, it is about the service itself and is never routed.
+    ``required`` names the arguments that must be given, ``accepted`` is how many can be.  ``builtin``:
+    every service has it, it is about the service itself and is never routed.
     """
 
     service: str
@@ -51,6 +52,8 @@ class Method:
     write: Write
     handler: Handler
     handler_class: str
+    required: tuple[str, ...]
+    accepted: int
     builtin: bool = False
 
     def check(self, arguments: Sequence[Any]) -> None:
@@ -71,25 +74,24 @@ class Method:
 
     def _check_signature(self, given: int) -> None:
         """Raise what Python says of DIRAC's handler, whose first argument is itself."""
-        parameters = list(inspect.signature(self.handler).parameters.values())[1:]
-        required = [parameter.name for parameter in parameters if parameter.default is parameter.empty]
+        if len(self.required) <= given <= self.accepted:
+            return
         handler = f"{self.handler_class}.export_{self.name}()"
-        if given > len(parameters):
-            least, most = len(required) + 1, len(parameters) + 1
+        if given > self.accepted:
+            least, most = len(self.required) + 1, self.accepted + 1
             takes = f"from {least} to {most}" if least != most else str(most)
             plural = "" if most == 1 and least == 1 else "s"
             raise Failure(
                 f"Server error while serving {self.name}: {handler} takes {takes} positional argument{plural}"
                 f" but {given + 1} were given"
             )
-        absent = required[given:]
-        if absent:
-            names = " and ".join(f"'{name}'" for name in absent)
-            plural = "s" if len(absent) > 1 else ""
-            raise Failure(
-                f"Server error while serving {self.name}: {handler} missing {len(absent)}"
-                f" required positional argument{plural}: {names}"
-            )
+        absent = self.required[given:]
+        names = " and ".join(f"'{name}'" for name in absent)
+        plural = "s" if len(absent) > 1 else ""
+        raise Failure(
+            f"Server error while serving {self.name}: {handler} missing {len(absent)}"
+            f" required positional argument{plural}: {names}"
+        )
 
 
 def _classes(declared: type | list[type]) -> type | tuple[type, ...]:
@@ -123,8 +125,18 @@ class Service:
         def declare(handler: H) -> H:
             name = handler.__name__
             rule = self.default_rule if authorization is None else Rule.parse(authorization)
+            parameters = list(inspect.signature(handler).parameters.values())[1:]  # but for the context
             self.methods[name] = Method(
-                self.name, name, types, rule, write, handler, self.handler_class, builtin
+                service=self.name,
+                name=name,
+                types=types,
+                rule=rule,
+                write=write,
+                handler=handler,
+                handler_class=self.handler_class,
+                required=tuple(each.name for each in parameters if each.default is each.empty),
+                accepted=len(parameters),
+                builtin=builtin,
             )
             return handler
 

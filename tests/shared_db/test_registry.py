@@ -446,9 +446,7 @@ def test_file_missing_for_a_while(file: RegistryFile, tmp_path: Path) -> None:
 def test_file_first_load_fails_loudly(tmp_path: Path) -> None:
     """At start a missing, unreadable or broken file is an error that names the file and the mend."""
     path = tmp_path / "dirac.cfg"
-    with pytest.raises(
-        FileError, match=r"dirac\.cfg cannot be read .*No such file.*: point `registry` at"
-    ):
+    with pytest.raises(FileError, match=r"dirac\.cfg cannot be read .*No such file.*: point `registry` at"):
         RegistryFile(path).load()
     path.write_bytes(b"Registry\n{\n  x = \xff\n}\n")
     with pytest.raises(FileError, match=r"cannot be read .*in UTF-8"):
