@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from legacy_rpc.authorisation import Rule, identify
+from legacy_rpc.authorisation import ANONYMOUS, VISITOR, Rule, identify
 from legacy_rpc.credentials import Directory
 from legacy_rpc.messages import Answered, Call, Credential, Failure, Identity, Outcome, Proposal, Reply
 
@@ -68,7 +68,7 @@ class FrontDoor:
     """Admits and answers.
 
     ``native`` runs a method's native handler, ``route`` decides which side answers and has it answer; both
-    raise Failure.  ``finished`` is told of every call that was admitted.
+    raise Failure.  ``finished`` is told of every call, those that were refused admission too.
     """
 
     def __init__(
@@ -87,6 +87,13 @@ class FrontDoor:
 
     def admit(self, proposal: Proposal, credential: Credential | None) -> Identity:
         """Who calls, if they may.  Raises Failure, to be sent in place of the acknowledgement."""
+        try:
+            return self._admitted(proposal, credential)
+        except Failure as failure:
+            self._finished(_refused(proposal, credential, failure))
+            raise
+
+    def _admitted(self, proposal: Proposal, credential: Credential | None) -> Identity:
         service = self._services.service(proposal.service)
         if service is None:
             raise Failure(f"{proposal.service} is not up in this server")
@@ -123,3 +130,20 @@ class FrontDoor:
             return Answered(
                 Failure(f"Server error while serving {call.method}: {error}"), "refused", "internal-error"
             )
+
+
+def _refused(proposal: Proposal, credential: Credential | None, failure: Failure) -> FinishedCall:
+    """The record of a caller who was turned away: known by no more than the certificate."""
+    nobody = Identity(
+        ANONYMOUS, VISITOR, kind=ANONYMOUS, dn=credential.dn if credential else "", credential=credential
+    )
+    call = Call(
+        service=proposal.service,
+        method=proposal.method,
+        arguments=(),
+        identity=nobody,
+        wire=proposal.wire,
+        client_version=proposal.client_version,
+        peer=proposal.peer,
+    )
+    return FinishedCall(call, Answered(failure, "refused", "admission"), 0.0)

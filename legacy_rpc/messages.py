@@ -127,7 +127,10 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """What a client says it wants to do, before it is admitted and sends its arguments."""
+    """What a client says it wants to do, before it is admitted and sends its arguments.
+
+    ``wire`` and ``peer`` (an address) are the shell's knowledge, not the client's word.
+    """
 
     service: str
     action: str
@@ -136,6 +139,8 @@ class Proposal:
     client_version: str = ""
     setup: str = ""
     vo: str = ""
+    wire: str = ""
+    peer: str = ""
 
 
 @dataclass(frozen=True, slots=True)

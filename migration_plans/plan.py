@@ -135,6 +135,8 @@ class _Reader:
 
     def _mapping(self, node: yaml.Node, what: str, known: Collection[str]) -> dict[str, yaml.Node]:
         """The items of a mapping whose keys must be known and stand once."""
+        if isinstance(node, yaml.ScalarNode) and node.value in (*State, *LATER_STATES):
+            raise self._error(node, f"a state stands in a mapping: write `{{state: {node.value}}}`")
         if not isinstance(node, yaml.MappingNode):
             raise self._error(node, f"expected `name: value` lines ({what}: {', '.join(known)})")
         items: dict[str, yaml.Node] = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Awaitable, Callable
 
 from aiohttp import web
@@ -66,6 +67,21 @@ def _authenticated(operation: Operation, issuer: TokenIssuer, request: web.Reque
 
 
 async def _respond(request: web.Request, answer: Callable[[], Awaitable[Answer]]) -> web.Response:
+    started = time.perf_counter()
+    response = await _response(request, answer)
+    fields = {
+        "method": request.method,
+        "path": request.path,
+        "status": response.status,
+        "peer": request.remote,
+        "client": request.headers.get("User-Agent", ""),
+        "milliseconds": round((time.perf_counter() - started) * 1000, 3),
+    }
+    logger.info("request", extra={"fields": fields})
+    return response
+
+
+async def _response(request: web.Request, answer: Callable[[], Awaitable[Answer]]) -> web.Response:
     try:
         given = await answer()
     except RestError as error:

@@ -1,7 +1,7 @@
 """What can go wrong with the shared database, in the domain's words.
 
 Drivers' exceptions become these at one place per engine (``shared_db/engines``); the two doors turn
-them into an HTTP status (``rest_backend/errors.py``) or a legacy error (``legacy_rpc/services/errors.py``).
+them into an HTTP status (``rest_backend/errors.py``) or a legacy error (``legacy_rpc/services/table.py``).
 """
 
 from __future__ import annotations

@@ -7,11 +7,12 @@ which works for renames, mounted configuration maps and network file systems ali
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
 
-T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 
 class FileError(Exception):
@@ -31,7 +32,7 @@ class _Stamp:
         return cls(status.st_mtime_ns, status.st_size, status.st_ino)
 
 
-class FollowedFile(Generic[T]):
+class FollowedFile(Generic[T_co]):
     """Reads a small text file, again whenever it changed.
 
     ``load()`` once at start, where an error must stop the program; then ``refresh()`` as often as wanted.
@@ -47,9 +48,9 @@ class FollowedFile(Generic[T]):
         self.error: str | None = None
         """Why the file as it is now is not in force; None if it is."""
         self._stamp: _Stamp | None = None
-        self._content: T | None = None
+        self._content: T_co | None = None
 
-    def parse(self, text: str, status: os.stat_result) -> T:
+    def parse(self, text: str, status: os.stat_result) -> T_co:
         """What the text means.  Raises FileError."""
         raise NotImplementedError
 
@@ -91,7 +92,12 @@ class FollowedFile(Generic[T]):
             return True  # load() meets it again, and words it
 
     @property
-    def content(self) -> T:
+    def warnings(self) -> Sequence[str]:
+        """Sentences about content in force that looks like a mistake but can be used."""
+        return ()
+
+    @property
+    def content(self) -> T_co:
         """What is in force.  Raises FileError before the first ``load()``."""
         if self._content is None:
             raise FileError(f"{self.kind} {self.path} is not loaded yet: call load() first")

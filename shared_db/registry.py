@@ -385,6 +385,11 @@ class RegistryFile(FollowedFile[_Loaded]):
         return self.content.registry
 
     @property
+    def warnings(self) -> tuple[str, ...]:
+        """Entries that look like mistakes but leave the rest usable."""
+        return self.current.warnings
+
+    @property
     def cfg(self) -> CfgSection:
         """The whole configuration in force; take a `copy()` before changing it."""
         return self.content.cfg

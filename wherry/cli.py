@@ -162,6 +162,34 @@ def show(config_path: Path) -> None:
             click.echo(f"  {method:28} {entry.state:8} {where}{adaptor}{because}")
 
 
+@cli.group()
+def db() -> None:
+    """Look after the databases."""
+
+
+@db.command()
+@_config_option
+def init(config_path: Path) -> None:
+    """Create DIRAC's tables where they are missing, in a new file if need be."""
+    from shared_db.connection import open_databases
+    from shared_db.errors import DataError
+
+    config = _config(config_path)
+
+    async def create() -> None:
+        databases = open_databases(config.database, create=True)
+        try:
+            await databases.create()
+        finally:
+            await databases.dispose()
+
+    try:
+        run(create())
+    except (ValueError, DataError) as error:
+        raise _OneLine(f"{config_path}: `database`: {error}") from error
+    click.echo("The tables are there.")
+
+
 @cli.command()
 @click.argument("method")
 @click.option("--vo", help="A VO; its default group unless --group is given.")

@@ -161,7 +161,9 @@ def load_config(path: Path) -> Config:
 
 
 def _first_problem(error: ValidationError) -> str:
-    problem = error.errors(include_url=False)[0]
+    # An unknown key first: it is often the misspelt one that is missing.
+    problems = sorted(error.errors(include_url=False), key=lambda each: each["type"] != "extra_forbidden")
+    problem = problems[0]
     where = ".".join(str(part) for part in problem["loc"])
     match problem["type"]:
         case "missing":

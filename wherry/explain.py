@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from legacy_rpc.authorisation import Rule
 from legacy_rpc.messages import Identity
+from legacy_rpc.services.catalogue import all_services
 from migration_plans.routing import decide
 from shared_db.registry import Registry
 from wherry.build import legacy_catalogue, load_plan, load_registry, make_issuer, principal_of, rest_url
@@ -21,8 +22,6 @@ def explained(
     config: Config, method: str, *, vo: str | None, group: str | None, dn: str | None
 ) -> Iterator[str]:
     """Lines that say where a call of a method goes, for a caller.  Raises Unexplained, ConfigError."""
-    from legacy_rpc.services.catalogue import all_services
-
     registry = load_registry(config).current
     plan = load_plan(config).current
     service, name = _method(method)
@@ -32,7 +31,7 @@ def explained(
     yield f"method: {service}.{name}"
     yield f"caller: {identity.username or 'any member'} in group {identity.group}, VO {identity.vo or 'none'}"
     if not record.rule.admits(identity, registry):
-        yield f"route: refused ({_needs(record.rule)})"
+        yield f"route: refused ({_needs(record.rule, registry)})"
         return
     available = principal_of(identity, registry) is not None
     decision = decide(plan, service, name, token_available=available)
@@ -41,11 +40,13 @@ def explained(
     yield f"reason: {decision.reason}" + (f" ({config.plan}, line {line})" if line else "")
 
 
-def _needs(rule: Rule) -> str:
+def _needs(rule: Rule, registry: Registry) -> str:
+    """What a rule asks for, in the registry's spelling."""
+    if not rule.properties:
+        return "not known"
+    spelt = {name.lower(): name for group in registry.groups.values() for name in group.properties}
     return (
-        f"needs one of the properties {', '.join(sorted(rule.properties))}"
-        if rule.properties
-        else "not known"
+        f"needs one of the properties {', '.join(sorted(spelt.get(each, each) for each in rule.properties))}"
     )
 
 
@@ -63,6 +64,8 @@ def _method(text: str) -> tuple[str, str]:
     if found:
         choices = ", ".join(f"{service}.{name}" for service in found)
         raise Unexplained(f"{text} is a method of several services: name one of {choices}")
+    if name in all_services().service(next(iter(services))).methods:  # type: ignore[union-attr]
+        raise Unexplained(f"{name} is about the service itself: it is always answered natively")
     near = difflib.get_close_matches(name, [each for methods in services.values() for each in methods], n=1)
     raise Unexplained(f"unknown method '{text}'" + (f": did you mean '{near[0]}'?" if near else ""))
 
@@ -79,6 +82,8 @@ def _identity(registry: Registry, vo: str | None, group: str | None, dn: str | N
         group = registry.vos[vo].default_group or next(iter(registry.groups_of_vo(vo)), None)
     if group is None:
         raise Unexplained("say who calls: --dn, --group or --vo")
+    if vo is not None and registry.vo_of(group) not in (None, vo):
+        raise Unexplained(f"group '{group}' is not in VO '{vo}': leave out one of --group and --vo")
     if group not in registry.groups:
         raise Unexplained(f"unknown group '{group}': known are {', '.join(registry.groups)}")
     username = registry.username(dn, group) if dn is not None else ""
@@ -106,6 +111,8 @@ def token_for(config: Config, user: str, group: str | None) -> str:
         raise Unexplained(f"{user} is not in group '{group}': name one of {', '.join(groups)} with --group")
     identity = _identity(registry, None, group, next(iter(registry.dns_of(user)), None))
     principal = principal_of(identity, registry)
+    if config.rest is not None and not (config.auth.issuer or config.rest.url or config.rest.listen.port):
+        raise Unexplained("the issuer depends on the port that is bound: give auth.issuer or rest.url")
     if principal is None:
         raise Unexplained(f"group '{group}' has no VO, and tokens are a VO's: give it one in the registry")
     return make_issuer(config, rest_url(config)).mint(principal).text

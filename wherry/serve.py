@@ -20,7 +20,7 @@ from rest_backend.errors import RestError
 from rest_backend.operations import RestRequest, encode
 from shared_db.followed_file import FollowedFile
 from wherry.build import VERSION, NewSide, OldSide, make_new_side, make_old_side, rest_url
-from wherry.config import Address, Config, ConfigError
+from wherry.config import Address, Config, ConfigError, Operations
 
 if TYPE_CHECKING:
     from legacy_rpc.front_door import FinishedCall
@@ -89,11 +89,16 @@ async def serving(config: Config, hook: CallHook = lambda _finished: None) -> As
             addresses.rest = rest_url(config, rest_socket.getsockname()[1])
         new = make_new_side(config, addresses.rest)
         stack.push_async_callback(new.databases.dispose)
+        await _tell_of_databases(new)
         old: OldSide | None = None
-        followed: list[FollowedFile[object]] = [new.registry]  # type: ignore[list-item]
+        followed: list[FollowedFile[object]] = [new.registry]
+        exposition: Callable[[], bytes] = bytes
         if config.legacy is not None:
-            old = await stack.enter_async_context(_legacy(config, new, addresses, hook))
-            followed.append(old.plan)  # type: ignore[arg-type]
+            legacy, metrics = await stack.enter_async_context(_legacy(config, new, addresses, hook))
+            old, exposition = legacy, metrics.text
+            followed.append(legacy.plan)
+        if config.operations is not None:
+            await stack.enter_async_context(_operations(config.operations, new, exposition, addresses))
         if config.rest is not None and rest_socket is not None:
             app = make_app(new.runner, new.issuer, version=VERSION, largest_body=config.limits.body_bytes)
             await stack.enter_async_context(_http(app, rest_socket, _rest_tls(config)))
@@ -101,10 +106,18 @@ async def serving(config: Config, hook: CallHook = lambda _finished: None) -> As
         yield Serving(addresses, new, old)
 
 
+async def _tell_of_databases(new: NewSide) -> None:
+    """Say at once what every request would say; a database may come later, so the start goes on."""
+    try:
+        await new.runner.run(new.runner.find("GET", "/api/health/ready"), RestRequest("GET", ""), None)
+    except RestError as error:
+        logger.error("%s: requests are answered with errors until it is there", error.detail)
+
+
 @asynccontextmanager
 async def _legacy(
     config: Config, new: NewSide, addresses: Addresses, hook: CallHook
-) -> AsyncIterator[OldSide]:
+) -> AsyncIterator[tuple[OldSide, Metrics]]:
     """The DISET listeners, and metrics of what they do."""
     from legacy_rpc.servers.diset import DisetServer
     from legacy_rpc.servers.listener import Gate
@@ -144,12 +157,10 @@ async def _legacy(
             address = Address(host=config.legacy.dips.listen.host, port=port)
             listening.append(stack.enter_context(bind(address, f"legacy.dips.ports.{name}")))
             addresses.dips_of[name] = port
-        if config.operations is not None:
-            await stack.enter_async_context(_operations(config, new, metrics, addresses))
         stack.push_async_callback(server.drain, DRAIN_SECONDS)
         for each in listening:
             stack.push_async_callback(server.listen(each).close)
-        yield old
+        yield old, metrics
 
 
 def _legacy_tls(config: Config) -> ssl.SSLContext:
@@ -189,13 +200,12 @@ async def _http(
 
 @asynccontextmanager
 async def _operations(
-    config: Config, new: NewSide, metrics: Metrics, addresses: Addresses
+    config: Operations, new: NewSide, exposition: Callable[[], bytes], addresses: Addresses
 ) -> AsyncIterator[None]:
     """Metrics and health, for the administrators' network."""
-    assert config.operations is not None
 
-    async def exposition(_request: web.Request) -> web.Response:
-        return web.Response(body=metrics.text(), headers={"Content-Type": "text/plain; version=0.0.4"})
+    async def metrics(_request: web.Request) -> web.Response:
+        return web.Response(body=exposition(), headers={"Content-Type": "text/plain; version=0.0.4"})
 
     async def health(request: web.Request) -> web.Response:
         try:
@@ -206,11 +216,11 @@ async def _operations(
         return web.Response(body=encode(answer.body), content_type="application/json")
 
     app = web.Application()
-    app.router.add_get("/metrics", exposition)
+    app.router.add_get("/metrics", metrics)
     for probe in ("live", "ready", "startup"):
         app.router.add_get(f"/health/{probe}", health)
-    with bind(config.operations.listen, "operations.listen") as listening:
-        addresses.operations = f"http://{config.operations.listen.host}:{listening.getsockname()[1]}"
+    with bind(config.listen, "operations.listen") as listening:
+        addresses.operations = f"http://{config.listen.host}:{listening.getsockname()[1]}"
         async with _http(app, listening):
             yield
 
@@ -227,14 +237,22 @@ async def _following(files: list[FollowedFile[object]]) -> AsyncIterator[None]:
 
 async def _follow(files: list[FollowedFile[object]]) -> None:
     told: dict[FollowedFile[object], str | None] = {}
+    for file in files:
+        _warn(file)
     while True:
         await asyncio.sleep(FOLLOW_SECONDS)
         for file in files:
             if file.refresh():
                 logger.info("%s %s took effect", file.kind, file.path)
+                _warn(file)
             if file.error is not None and told.get(file) != file.error:
                 logger.error("%s (the one before stays in force)", file.error)
             told[file] = file.error
+
+
+def _warn(file: FollowedFile[object]) -> None:
+    for warning in file.warnings:
+        logger.warning("%s %s: %s", file.kind, file.path, warning)
 
 
 @contextmanager

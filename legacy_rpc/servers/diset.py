@@ -7,6 +7,7 @@ import logging
 import socket
 import ssl
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 from legacy_rpc.codecs.diset import Arguments, DisetLimits, Ping, ServerConversation
@@ -101,7 +102,7 @@ class DisetProtocol(SecureProtocol):
             self.transport.write(data)
 
     def _admit(self, proposal: Proposal) -> None:
-        self._proposal = proposal
+        self._proposal = proposal = replace(proposal, wire=WIRE, peer=self.peer)
         try:
             self._identity = self._server.admit(proposal, self._credential)
         except Failure as failure:

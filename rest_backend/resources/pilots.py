@@ -49,7 +49,7 @@ async def register_pilot(context: Context, pilot: PilotRegistrationParams, _quer
         "GridType": pilot.grid_type,
         "GridSite": pilot.grid_site,
         "DestinationSite": pilot.destination_site,
-        "PilotJobReference": pilot.pilot_reference or pilot.pilot_stamp,
+        "PilotJobReference": pilot.pilot_stamp if pilot.pilot_reference is None else pilot.pilot_reference,
         "Status": pilot.pilot_status,
     }
     await add_pilots(context.work, [row])

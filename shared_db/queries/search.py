@@ -85,7 +85,8 @@ def _page_statements(
         statement = statement.distinct()
     order = [table.c[key.column].desc() if key.descending else table.c[key.column].asc() for key in sort]
     if not distinct:
-        order += [column.asc() for column in table.primary_key]
+        # A table without a key of its own is ordered by all it has.
+        order += [column.asc() for column in table.primary_key or table.columns]
     page = statement.order_by(*order).limit(bindparam("page_limit")).offset(bindparam("page_offset"))
     return page, select(func.count()).select_from(statement.subquery())
 

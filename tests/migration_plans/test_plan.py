@@ -96,7 +96,10 @@ BROKEN = {
     SERVICE + "    methods:\n      getPilotInfo: {state: off}\n": (
         "plan.yaml, line 5: unknown state 'off': known are legacy, live"
     ),
-    SERVICE + "    methods:\n      getPilotInfo: live\n": "plan.yaml, line 5: expected `name: value` lines",
+    SERVICE + "    methods:\n      getPilotInfo: live\n": (
+        "plan.yaml, line 5: a state stands in a mapping: write `{state: live}`"
+    ),
+    SERVICE + "    methods:\n      getPilotInfo: 5\n": "plan.yaml, line 5: expected `name: value` lines",
     SERVICE + "    methods:\n      getPilotInfo: {}\n": (
         "plan.yaml, line 5: a state is needed: `state: legacy` or `state: live`"
     ),

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import aiohttp
 import jwt
 import pytest
 
@@ -116,6 +118,49 @@ async def test_serve_until_a_signal(directory: Path) -> None:
         await asyncio.open_connection("127.0.0.1", ready["dips"])
 
 
+async def test_new_side_alone(directory: Path) -> None:
+    """Without `legacy:` the REST side, metrics and health are served; a missing database is told at once."""
+    config = directory / "wherry.yaml"
+    kept = [
+        line for line in config.read_text().splitlines() if not line.startswith(("legacy", "plan", "tls"))
+    ]
+    config.write_text("\n".join(kept))
+    (directory / "wherry.db").unlink()
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "wherry", "serve", "-c", str(config), stderr=subprocess.PIPE
+    )
+    assert process.stderr is not None
+    first = json.loads(await asyncio.wait_for(process.stderr.readline(), 30))
+    assert "unable to open database file" in first["event"]
+    assert first["level"] == "error"
+    ready = json.loads(await asyncio.wait_for(process.stderr.readline(), 30))
+    assert ready["event"] == "ready"
+    async with aiohttp.ClientSession() as session:
+        async with session.get(f"{ready['rest']}/.well-known/jwks.json") as response:
+            assert response.status == 200
+        async with session.get(f"{ready['operations']}/metrics") as response:
+            assert (response.status, await response.text()) == (200, "")
+        async with session.get(f"{ready['operations']}/health/ready") as response:
+            assert response.status == 503
+    process.terminate()
+    await asyncio.wait_for(process.communicate(), 30)
+    assert process.returncode == 0
+
+
+async def test_db_init(directory: Path) -> None:
+    """Tables are made in a new file; a second time nothing is changed; a path that cannot be is named."""
+    config = directory / "wherry.yaml"
+    (directory / "wherry.db").unlink()
+    for _ in range(2):
+        run = await wherry("db", "init", "-c", str(config))
+        assert (run.code, run.out) == (0, "The tables are there.\n")
+    tables = sqlite3.connect(directory / "wherry.db").execute("SELECT name FROM sqlite_master").fetchall()
+    assert {("Jobs",), ("PilotAgents",), ("LoggingInfo",), ("tq_Jobs",)} <= set(tables)
+    config.write_text(config.read_text().replace("wherry.db", "nowhere/wherry.db"))
+    run = await wherry("db", "init", "-c", str(config))
+    assert (run.code, "unable to open database file" in one_line(run)) == (2, True)
+
+
 async def test_plan_check(directory: Path) -> None:
     """A good plan is 0; a broken one is 1, with line and mend."""
     config = ("-c", str(directory / "wherry.yaml"))
@@ -163,10 +208,14 @@ async def test_explain(directory: Path) -> None:
         "reason: default",
     ]
     run = await wherry("explain", "WorkloadManagement/PilotManager.getPilotInfo", "--dn", BOB, *config)
-    assert run.out.splitlines()[2] == "route: refused (needs one of the properties operator)"
+    assert run.out.splitlines()[2] == "route: refused (needs one of the properties Operator)"
     wrong = {
         ("getPilotInf", "--vo", "demo"): "unknown method 'getPilotInf': did you mean 'getPilotInfo'?",
         ("killJob",): "say who calls: --dn, --group or --vo",
+        ("ping", "--vo", "demo"): "ping is about the service itself: it is always answered natively",
+        ("killJob", "--vo", "x", "--group", "demo_user"): (
+            "group 'demo_user' is not in VO 'x': leave out one of --group and --vo"
+        ),
         ("killJob", "--vo", "x"): "unknown VO 'x': known are demo",
         ("killJob", "--group", "x"): "unknown group 'x': known are demo_user, demo_admin, demo_pilot",
         ("killJob", "--dn", "/CN=x"): "no user has the DN /CN=x: look into the registry",

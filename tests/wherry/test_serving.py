@@ -151,6 +151,11 @@ async def test_refusals_of_callers(grid: Grid, tmp_path: Path) -> None:
             "ping",
             tls=client_tls(tmp_path / "forged.pem", grid.credentials.ca_path),
         )
+    refused = [call for call in grid.calls if call.answered.route == "refused"]
+    assert [(call.call.identity.dn[-3:], call.answered.reason) for call in refused] == [
+        ("bob", "admission"),
+        ("lot", "admission"),
+    ]
     answer = await grid.call("JobMonitoring", "getJobsStatus", [1], tls=grid.tls("bob", "demo_user"))
     assert answer["OK"]
 

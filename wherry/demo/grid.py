@@ -7,6 +7,7 @@ import json
 import os
 import sqlite3
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -75,14 +76,13 @@ async def run_demo(directory: Path, port: int, *, once: bool, say: Say) -> bool:
         _write_files(directory, port)
         await _make_database(directory / "wherry.db")
         say("  database: a few hundred jobs and pilots in every state")
-        seen: list[FinishedCall] = []
+        seen: deque[FinishedCall] = deque(maxlen=2)  # the calls before and after the crossing
         with (directory / "wherry.log").open("a", encoding="utf-8") as log, logging_to(log):
             async with serving(load_config(directory / "wherry.yaml"), seen.append) as up:
                 _write_client_files(directory, credentials, up)
                 say(f"Ready in {time.perf_counter() - started:.1f} s")
                 _tell(directory, up, say)
                 equal = await _cross(directory, credentials, up, seen, say)
-                seen = []
                 if not once:
                     say("Serving; Ctrl-C ends it.")
                     await stopped.wait()
@@ -194,7 +194,7 @@ def _tell(directory: Path, up: Serving, say: Say) -> None:
 
 
 async def _cross(
-    directory: Path, credentials: GridCredentials, up: Serving, seen: list[FinishedCall], say: Say
+    directory: Path, credentials: GridCredentials, up: Serving, seen: deque[FinishedCall], say: Say
 ) -> bool:
     """Call, switch the plan, call again; says what came from where, and whether it was equal."""
     assert up.old is not None
@@ -217,7 +217,7 @@ async def _cross(
     (directory / "plan.yaml").write_text(PLAN.format(method=METHOD, state="live"))
     await _in_force(up)
     after = await call("live")
-    routes = [finished.answered.route for finished in seen[-2:]]
+    routes = [finished.answered.route for finished in seen]
     equal = before == after and bool(before.get("OK")) and routes == ["native", "rest"]
     say("  The answers are equal." if equal else f"  THE ANSWERS DIFFER: {before} {after} ({routes})")
     return equal
@@ -227,6 +227,11 @@ async def _in_force(up: Serving) -> None:
     """Wait until the edited plan is the one in force.  Raises ConfigError when it does not come to be."""
     assert up.old is not None
     plan = up.old.plan
-    async with asyncio.timeout(TAKES_EFFECT_SECONDS):
-        while plan.current.entry(SERVICE, METHOD).state != "live":  # noqa: ASYNC110 - seen as users see it
-            await asyncio.sleep(0.01)
+    try:
+        async with asyncio.timeout(TAKES_EFFECT_SECONDS):
+            while plan.current.entry(SERVICE, METHOD).state != "live":  # noqa: ASYNC110 - as users see it
+                await asyncio.sleep(0.01)
+    except TimeoutError as error:
+        raise ConfigError(
+            f"{plan.path} was edited and did not take effect within {TAKES_EFFECT_SECONDS:g} s: {plan.error}"
+        ) from error
