@@ -32,7 +32,7 @@ bench: $(VENV)/.installed-test
 
 # Unmodified DIRAC clients, each in an environment of its own; made once.
 clients: $(VENV)/.installed-test
-	$(BIN)/python tests/clients/build.py
+	$(BIN)/python tests/clients/build.py || test -z "$$CI"  # elsewhere the tests that need them are skipped
 
 $(VENV)/.installed: setup.cfg pyproject.toml | require-python
 	@test -x $(BIN)/python || { echo "Making $(VENV)"; $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
