@@ -90,7 +90,7 @@ class FrontDoor:
         try:
             return self._admitted(proposal, credential)
         except Failure as failure:
-            self._finished(_refused(proposal, credential, failure))
+            self._tell(_refused(proposal, credential, failure))
             raise
 
     def _admitted(self, proposal: Proposal, credential: Credential | None) -> Identity:
@@ -107,8 +107,15 @@ class FrontDoor:
         """The result of an admitted call; never raises."""
         started = time.perf_counter()
         answered = await self._answered(call)
-        self._finished(FinishedCall(call, answered, time.perf_counter() - started))
+        self._tell(FinishedCall(call, answered, time.perf_counter() - started))
         return answered.outcome
+
+    def _tell(self, finished: FinishedCall) -> None:
+        """Log and count; a fault there must not cost the caller the answer."""
+        try:
+            self._finished(finished)
+        except Exception:
+            logger.exception("a call could not be logged or counted")
 
     async def _answered(self, call: Call) -> Answered:
         service = self._services.service(call.service)

@@ -5,31 +5,26 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 from aiohttp import web
 
 from rest_backend.errors import RestError, Unauthorized
-from rest_backend.openapi import openapi_document
 from rest_backend.operations import Answer, Operation, RestRequest, Runner, decode, encode
 from rest_backend.principals import Principal
 from rest_backend.tokens import TokenIssuer
 
 logger = logging.getLogger(__name__)
 
-OPENAPI_PATH = "/api/openapi.json"
 
-
-def make_app(runner: Runner, issuer: TokenIssuer, *, version: str, largest_body: int) -> web.Application:
+def make_app(runner: Runner, issuer: TokenIssuer, *, largest_body: int) -> web.Application:
     """The application: one handler for every path, since finding an operation is the table's.
 
     ``largest_body`` is in bytes; a larger request is answered with 413.
     """
     app = web.Application(client_max_size=largest_body)
-    document = encode(openapi_document(runner.operations, version))
 
     async def handle(request: web.Request) -> web.Response:
-        if request.path == OPENAPI_PATH and request.method == "GET":
-            return web.Response(body=document, content_type="application/json")
         return await _respond(request, lambda: _answer(runner, issuer, request))
 
     app.router.add_route("*", "/{path:.*}", handle)
@@ -86,6 +81,9 @@ async def _response(request: web.Request, answer: Callable[[], Awaitable[Answer]
         given = await answer()
     except RestError as error:
         given = Answer({"detail": error.detail}, error.status, error.headers)
+        if "Location" in error.headers and request.query_string:
+            location = f"{error.headers['Location']}?{request.query_string}"
+            given = replace(given, headers={**error.headers, "Location": location})
     except Exception:
         logger.exception("unhandled error in %s %s", request.method, request.path)
         given = Answer({"detail": "Internal Server Error"}, 500)

@@ -9,7 +9,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from shared_db.queries.conditions import Condition
 from shared_db.queries.search import Search, Sort
@@ -156,11 +156,11 @@ class PilotRegistrationParams(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     pilot_stamp: Annotated[str, Field(min_length=1, max_length=32)]
-    vo: str
-    grid_type: str = "DIRAC"
-    grid_site: str = "Unknown"
-    destination_site: str = "NotAssigned"
-    pilot_reference: str | None = None
+    vo: Annotated[str, Field(min_length=1, max_length=128)]
+    grid_type: Annotated[str, Field(max_length=32)] = "DIRAC"
+    grid_site: Annotated[str, Field(max_length=128)] = "Unknown"
+    destination_site: Annotated[str, Field(max_length=128)] = "NotAssigned"
+    pilot_reference: Annotated[str, Field(max_length=255)] | None = None
     pilot_status: PilotStatus = PilotStatus.SUBMITTED
 
 
@@ -169,13 +169,13 @@ class PilotMetadata(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    StatusReason: str | None = None
+    StatusReason: Annotated[str, Field(max_length=255)] | None = None
     Status: PilotStatus | None = None
     BenchMark: float | None = None
-    DestinationSite: str | None = None
-    Queue: str | None = None
-    GridSite: str | None = None
-    GridType: str | None = None
+    DestinationSite: Annotated[str, Field(max_length=128)] | None = None
+    Queue: Annotated[str, Field(max_length=128)] | None = None
+    GridSite: Annotated[str, Field(max_length=128)] | None = None
+    GridType: Annotated[str, Field(max_length=32)] | None = None
     AccountingSent: bool | None = None
     CurrentJobID: int | None = None
 
@@ -278,4 +278,5 @@ class Metadata(BaseModel):
     virtual_organizations: dict[str, VOInfo]
 
 
-JobStatusUpdates = dict[int, dict[AwareDatetime, JobStatusUpdate]]
+# Times must be aware; the handler says so in DiracX's words.
+JobStatusUpdates = dict[int, dict[datetime, JobStatusUpdate]]

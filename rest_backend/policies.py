@@ -26,7 +26,8 @@ QUERY_JOBS = Policy(
     "query-jobs",
     "JobAdministrator or NormalUser.",
     _anyone,
-    extension="monitoring-for-all: anybody with a token, since JobMonitoring answers every known caller.",
+    extension="monitoring-for-all: anybody with a token, about any job, as JobMonitoring answers"
+    " every known caller (GlobalJobsInfo is not asked).",
 )
 
 

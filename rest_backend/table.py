@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
-from rest_backend.operations import Operation
+from functools import cache
+from importlib.metadata import version
+from typing import Any
+
+from rest_backend.openapi import openapi_document
+from rest_backend.operations import Answer, Context, Operation
+from rest_backend.policies import PUBLIC
 from rest_backend.resources import auth, health, jobs, pilots
+
+
+async def openapi(_context: Context, _body: None, _query: None) -> Answer:
+    """This document."""
+    return Answer(_document())
+
+
+@cache
+def _document() -> dict[str, Any]:
+    return openapi_document(OPERATIONS, version("wherry"))
+
 
 OPERATIONS: tuple[Operation, ...] = (
     *auth.OPERATIONS,
     *health.OPERATIONS,
     *jobs.OPERATIONS,
     *pilots.OPERATIONS,
+    Operation("openapi", "GET", "/api/openapi.json", openapi, PUBLIC, documented=False),
 )

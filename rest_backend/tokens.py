@@ -86,7 +86,7 @@ class KeySet:
             cls._create(path)
         try:
             keys = [_parse_key(each) for each in json.loads(path.read_text())["keys"]]
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, AttributeError, ValueError, KeyError, TypeError) as error:
             raise KeyFileError(
                 f"{path}: no usable private JWKS ({error!r}): restore it, or remove it to have a new one made"
                 " (tokens signed with the old keys then end)"
@@ -183,8 +183,9 @@ class TokenIssuer:
                 issuer=self.issuer,
                 options={"require": ["iss", "jti", "exp", "sub"], "verify_aud": False},
             )
+            uuid.UUID(claims["jti"])
             return _principal(claims)
-        except (jwt.InvalidTokenError, KeyError, TypeError, ValueError) as error:
+        except (jwt.InvalidTokenError, AttributeError, KeyError, TypeError, ValueError) as error:
             raise Unauthorized("Invalid JWT") from error
 
 

@@ -33,6 +33,11 @@ class UnitOfWork:
     async def connection(self, database: str) -> Connection:
         """The transaction on the engine that holds a logical database; begun on first use."""
         engine = self._engines[database]
+        if self._write and not self._connections:
+            # Two writers that came to two files in different order would wait for each other for ever.
+            for each in sorted(set(self._engines.values()), key=lambda one: one.url):
+                if each.one_writer:
+                    self._connections[each] = await each.connect(write=True)
         if engine not in self._connections:
             self._connections[engine] = await engine.connect(write=self._write)
         return self._connections[engine]
@@ -40,7 +45,8 @@ class UnitOfWork:
     async def rows(
         self, database: str, statement: Executable, parameters: Parameters | None = None
     ) -> list[AnyRow]:
-        """All rows of a SELECT."""
+        """All rows of a SELECT, or of a change with RETURNING."""
+        self._require_write(statement)
         connection = await self.connection(database)
         return list((await connection.execute(statement, parameters)).rows)
 
@@ -49,11 +55,6 @@ class UnitOfWork:
         self._require_write(statement)
         connection = await self.connection(database)
         return (await connection.execute(statement, parameters)).rowcount
-
-    async def change_returning(self, database: str, statement: Executable) -> list[AnyRow]:
-        """Run a changing statement with RETURNING; returns its rows."""
-        self._require_write(statement)
-        return await self.rows(database, statement)
 
     def _require_write(self, statement: Executable) -> None:
         if not self._write and isinstance(statement, UpdateBase):
@@ -86,11 +87,15 @@ class _Joined(UnitOfWork):
 
 
 class _Rehearsal:
-    """The outer transaction, and the turn-taking of the units inside it: one connection, one user."""
+    """The outer transaction, and the turn-taking of the units inside it: one connection, one user.
+
+    ``over``: it has been rolled back, and a task that it left behind cannot take part any more.
+    """
 
     def __init__(self, outer: UnitOfWork) -> None:
         self.outer = outer
         self.turn = asyncio.Lock()
+        self.over = False
 
 
 class Databases:
@@ -120,6 +125,8 @@ class Databases:
                 yield work
             return
         async with rehearsal.turn:
+            if rehearsal.over:
+                raise RuntimeError("the rehearsal that this task belongs to is over")
             joined = _Joined(rehearsal.outer, write=write)
             async with _ending(joined):
                 yield joined
@@ -131,12 +138,15 @@ class Databases:
         Yields the outer unit, through which the effects can be read before they are gone.
         """
         outer = UnitOfWork(self._engines, write=True)
-        token = self._rehearsal.set(_Rehearsal(outer))
+        rehearsal = _Rehearsal(outer)
+        token = self._rehearsal.set(rehearsal)
         try:
             yield outer
         finally:
             self._rehearsal.reset(token)
-            await outer.finish(commit=False)
+            async with rehearsal.turn:  # a task left behind may be at a statement
+                rehearsal.over = True
+                await outer.finish(commit=False)
 
     async def create(self) -> None:
         """Create DIRAC's tables where they are missing (embedded databases only)."""

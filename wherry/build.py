@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from rest_backend.operations import Answer, Resources, RestRequest, Runner
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
     from migration_plans.plan import Catalogue
     from migration_plans.plan_file import PlanFile
 
-VERSION = version("wherry")
 HOSTS_SUBJECT_VO = ""
 
 

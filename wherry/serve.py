@@ -19,7 +19,7 @@ from rest_backend.app import make_app
 from rest_backend.errors import RestError
 from rest_backend.operations import RestRequest, encode
 from shared_db.followed_file import FollowedFile
-from wherry.build import VERSION, NewSide, OldSide, make_new_side, make_old_side, rest_url
+from wherry.build import NewSide, OldSide, make_new_side, make_old_side, rest_url
 from wherry.config import Address, Config, ConfigError, Operations
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ async def serving(config: Config, hook: CallHook = lambda _finished: None) -> As
         if config.operations is not None:
             await stack.enter_async_context(_operations(config.operations, new, exposition, addresses))
         if config.rest is not None and rest_socket is not None:
-            app = make_app(new.runner, new.issuer, version=VERSION, largest_body=config.limits.body_bytes)
+            app = make_app(new.runner, new.issuer, largest_body=config.limits.body_bytes)
             await stack.enter_async_context(_http(app, rest_socket, _rest_tls(config)))
         await stack.enter_async_context(_following(followed))
         yield Serving(addresses, new, old)

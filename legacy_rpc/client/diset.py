@@ -31,8 +31,8 @@ class Endpoint:
     @classmethod
     def parse(cls, url: str) -> Endpoint:
         """Raises CallError for anything but a ``dips`` URL with host, port and service."""
-        parts = urlsplit(url)
         try:
+            parts = urlsplit(url)
             port = parts.port
         except ValueError as error:
             raise CallError(f"{url}: {error}") from error
@@ -92,7 +92,7 @@ async def call(
                 writer.transport.abort()
     except TimeoutError as error:
         raise CallError(f"{where} did not answer within {seconds:g} s") from error
-    except (OSError, ssl.SSLError) as error:
+    except (OSError, UnicodeError) as error:  # ssl.SSLError is an OSError
         raise CallError(f"{where} cannot be called: {error}") from error
     except PeerError as error:
         raise CallError(f"{where} answered nonsense: {error}") from error

@@ -66,7 +66,8 @@ class FrameReader:
         start = self._after_keep_alive()
         colon = self._buffer.find(b":", start, start + LENGTH_DIGITS + 1)
         digits = bytes(self._buffer[start : colon if colon >= 0 else start + LENGTH_DIGITS + 1])
-        if digits and not digits.isdigit() and not self._may_become_keep_alive(digits):
+        may_follow = colon < 0 and self._may_become_keep_alive(digits)
+        if digits and not digits.isdigit() and not may_follow:
             raise PeerError(f"A message must begin with its length, not with {digits[:LENGTH_DIGITS]!r}")
         if colon < 0:
             if len(digits) > LENGTH_DIGITS:
@@ -107,7 +108,7 @@ class Arguments:
 class Ping:
     """A peer asks whether we are alive; answer with ``pong``."""
 
-    id: Any
+    id: str | int
 
 
 class _Stage(enum.Enum):
@@ -151,8 +152,8 @@ class ServerConversation:
         while received := self._reader.next_frame():
             value = self._decoded(received.payload)
             if received.keep_alive:
-                if isinstance(value, dict) and value.get("kaping"):
-                    return Ping(value.get("id"))
+                if (ping := _ping(value)) is not None:
+                    return ping
             elif self._stage is _Stage.PROPOSAL:
                 proposal = _proposal(value)
                 self._stage = _Stage.ADMISSION
@@ -171,8 +172,8 @@ class ServerConversation:
         try:
             while received := self._reader.next_frame():
                 value = self._decoded(received.payload)
-                if received.keep_alive and isinstance(value, dict) and value.get("kaping"):
-                    return Ping(value.get("id"))
+                if received.keep_alive and (ping := _ping(value)) is not None:
+                    return ping
         except PeerError:
             self._reader = FrameReader(0)
             self._deaf = True
@@ -214,6 +215,15 @@ class ServerConversation:
 
     def _encoded(self, outcome: Outcome) -> bytes:
         return frame(self._encoding.encode(outcome.as_result()))
+
+
+def _ping(value: Any) -> Ping | None:
+    """The question in a keep-alive; what is not one, or has no name to answer under, is passed over."""
+    match value:
+        case {"kaping": asks, "id": str() | int() as name} if asks:
+            return Ping(name)
+        case _:
+            return None
 
 
 def _proposal(value: Any) -> Proposal:

@@ -18,6 +18,8 @@ from legacy_rpc.servers.listener import Gate, Listener, SecureProtocol, verified
 logger = logging.getLogger(__name__)
 
 WIRE = "dips"
+# How much a peer may leave unread before it is given up: our acknowledgement and pongs are far smaller.
+UNREAD_BYTES = 256 * 1024
 
 Admit = Callable[[Proposal, Credential | None], Identity]
 Handle = Callable[[Call], Awaitable[Outcome]]
@@ -98,8 +100,13 @@ class DisetProtocol(SecureProtocol):
                 self._start_call(event)
 
     def _send(self, data: bytes) -> None:
-        if self.transport is not None and not self.transport.is_closing():
-            self.transport.write(data)
+        if self.transport is None or self.transport.is_closing():
+            return
+        if self.transport.get_write_buffer_size() > UNREAD_BYTES:
+            logger.info("connection from %s ended: it asks and does not read", self.peer)
+            self.abort()
+            return
+        self.transport.write(data)
 
     def _admit(self, proposal: Proposal) -> None:
         self._proposal = proposal = replace(proposal, wire=WIRE, peer=self.peer)
@@ -131,7 +138,12 @@ class DisetProtocol(SecureProtocol):
 
     async def _run(self, call: Call) -> None:
         asked = self._loop.time()
-        outcome = await self._server.handle(call)
+        try:
+            outcome = await self._server.handle(call)
+        except Exception:  # `handle` never raises; if it does, nobody must be left waiting
+            logger.exception("unhandled error in %s.%s", call.service, call.method)
+            self.abort()
+            return
         answered = self._loop.time()
         self.finish(self._conversation.answer(outcome))
         self._server.overhead(WIRE, (asked - self.accepted) + (self._loop.time() - answered))

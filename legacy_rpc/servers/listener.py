@@ -120,7 +120,7 @@ class SecureProtocol(asyncio.Protocol):
     def expect_within(self, seconds: float) -> None:
         """(Re)set the deadline of the step that begins now."""
         self.stop_waiting()
-        self._timer = self._loop.call_later(seconds, self._abort)
+        self._timer = self._loop.call_later(seconds, self.abort)
 
     def stop_waiting(self) -> None:
         """There is no deadline while it is our turn."""
@@ -142,14 +142,15 @@ class SecureProtocol(asyncio.Protocol):
             step()
         except PeerError as error:
             logger.info("connection from %s ended: %s", self.peer, error)
-            self._abort()
+            self.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
         """Count the connection out."""
         self.stop_waiting()
         self._gate.leave(self.peer)
 
-    def _abort(self) -> None:
+    def abort(self) -> None:
+        """End this connection at once."""
         if self.transport is not None:
             self.transport.abort()
 
@@ -209,7 +210,7 @@ class Listener:
 
     async def _secure(self, connection: socket.socket, peer: str) -> None:
         loop = asyncio.get_running_loop()
-        seconds = self._gate.limits.handshake_seconds
+        limits = self._gate.limits
         protocol = self._make(peer, loop.time())
         try:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -217,8 +218,8 @@ class Listener:
                 lambda: protocol,
                 connection,
                 ssl=self._tls(),
-                ssl_handshake_timeout=seconds,
-                ssl_shutdown_timeout=seconds,
+                ssl_handshake_timeout=limits.handshake_seconds,
+                ssl_shutdown_timeout=limits.answer_seconds,
             )
         except (OSError, asyncio.CancelledError) as error:  # ssl.SSLError is an OSError
             if protocol.transport is None:

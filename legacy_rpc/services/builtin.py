@@ -21,7 +21,7 @@ def add_builtin_methods(service: Service) -> None:
     """Declare ping, whoami and echo on a service."""
     service.method(authorization=("all",), builtin=True)(ping)
     service.method(authorization=("all",), builtin=True)(whoami)
-    service.method(str, builtin=True)(echo)
+    service.method(str, builtin=True, static=True)(echo)
 
 
 async def ping(context: Context) -> dict[str, Any]:

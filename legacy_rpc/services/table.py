@@ -42,7 +42,8 @@ class Method:
     """The one record of a legacy method: argument types, authorisation, write class, native handler.
 
     ``required`` names the arguments that must be given, ``accepted`` is how many can be.  ``builtin``:
-    every service has it, it is about the service itself and is never routed.
+    every service has it, it is about the service itself and is never routed.  ``handler_class`` and
+    ``static`` (it is not given itself) are those of DIRAC's method, of which Python's texts speak.
     """
 
     service: str
@@ -55,6 +56,7 @@ class Method:
     required: tuple[str, ...]
     accepted: int
     builtin: bool = False
+    static: bool = False
 
     def check(self, arguments: Sequence[Any]) -> None:
         """Raise the Failure that a DIRAC service answers for arguments of wrong type or number.
@@ -77,13 +79,14 @@ class Method:
         if len(self.required) <= given <= self.accepted:
             return
         handler = f"{self.handler_class}.export_{self.name}()"
+        self_given = 0 if self.static else 1
         if given > self.accepted:
-            least, most = len(self.required) + 1, self.accepted + 1
+            least, most = len(self.required) + self_given, self.accepted + self_given
             takes = f"from {least} to {most}" if least != most else str(most)
             plural = "" if most == 1 and least == 1 else "s"
             raise Failure(
                 f"Server error while serving {self.name}: {handler} takes {takes} positional argument{plural}"
-                f" but {given + 1} were given"
+                f" but {given + self_given} were given"
             )
         absent = self.required[given:]
         names = " and ".join(f"'{name}'" for name in absent)
@@ -96,6 +99,10 @@ class Method:
 
 def _classes(declared: type | list[type]) -> type | tuple[type, ...]:
     return declared if isinstance(declared, type) else tuple(declared)
+
+
+# DIRAC's class that has what every service answers.
+BUILTIN_CLASS = "RequestHandler"
 
 
 class Service:
@@ -119,6 +126,7 @@ class Service:
         write: Write = Write.READ,
         authorization: Sequence[str] | None = None,
         builtin: bool = False,
+        static: bool = False,
     ) -> Callable[[H], H]:
         """Declare the decorated handler as a method with these argument types."""
 
@@ -133,10 +141,11 @@ class Service:
                 rule=rule,
                 write=write,
                 handler=handler,
-                handler_class=self.handler_class,
+                handler_class=BUILTIN_CLASS if builtin else self.handler_class,
                 required=tuple(each.name for each in parameters if each.default is each.empty),
                 accepted=len(parameters),
                 builtin=builtin,
+                static=static,
             )
             return handler
 

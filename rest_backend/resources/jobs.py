@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from rest_backend.errors import Forbidden, RestError
@@ -84,7 +84,9 @@ async def patch_job_statuses(
     """Apply time-stamped status updates; an illegal transition is no error, the status stays."""
     if query.force and not context.caller.has("JobAdministrator"):
         raise Forbidden
-    updates = {job_id: [_update(*each) for each in moments.items()] for job_id, moments in body.items()}
+    updates = {
+        job_id: [_update(job_id, *each) for each in moments.items()] for job_id, moments in body.items()
+    }
     success = await set_job_statuses(context.work, updates, force=query.force)
     failed = {job_id: {"detail": "Not found"} for job_id in body if job_id not in success}
     answer = {"success": success, "failed": failed}
@@ -93,9 +95,15 @@ async def patch_job_statuses(
     return Answer(answer)
 
 
-def _update(moment: datetime, update: JobStatusUpdate) -> StatusUpdate:
+def _update(job_id: int, moment: datetime, update: JobStatusUpdate) -> StatusUpdate:
+    if moment.tzinfo is None:
+        raise RestError(400, f"Timestamp {moment} is not timezone aware for job {job_id}")
+    try:
+        utc = moment.astimezone(UTC)
+    except OverflowError as error:
+        raise RestError(400, f"Timestamp {moment} is out of range for job {job_id}") from error
     return StatusUpdate(
-        moment, update.Status, update.MinorStatus, update.ApplicationStatus, update.Source or "Unknown"
+        utc, update.Status, update.MinorStatus, update.ApplicationStatus, update.Source or "Unknown"
     )
 
 

@@ -47,6 +47,8 @@ class Engine(Protocol):
     """One physical database, holding one or more of DIRAC's logical ones."""
 
     url: str
+    one_writer: bool
+    """Whether a writing transaction keeps all others out until it ends."""
 
     async def connect(self, *, write: bool) -> Connection:
         """A transaction of its own.  ``write``: it may change rows."""

@@ -11,6 +11,7 @@ import asyncio
 import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,7 +22,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection, QueuePool
 
 from shared_db.engines.base import Parameters, Result
-from shared_db.errors import Conflict, Unavailable
+from shared_db.errors import Conflict, InvalidQuery, Unavailable
 
 T = TypeVar("T")
 
@@ -31,16 +32,21 @@ BUSY_SECONDS = 5.0
 
 
 class SqliteEngine:
-    """One SQLite file.
+    """One SQLite file, with one writer at a time.
 
     The file must exist (``create=True``, for the demo grid and tests, makes it): a mistyped path is an
     error, never a new empty database.
     """
 
+    one_writer = True
+
     def __init__(self, url: str, *, create: bool = False, busy_seconds: float = BUSY_SECONDS) -> None:
         """``url`` is ``sqlite:///relative/path`` or ``sqlite:////absolute/path``."""
         self.url = url
-        database = make_url(url).database
+        try:
+            database = make_url(url).database
+        except exc.ArgumentError as error:
+            raise ValueError(f"{url}: is no URL: write sqlite:///PATH") from error
         if not database or database == ":memory:":
             raise ValueError(f"{url}: name a file, as in sqlite:///var/wherry.db")
         self._path = Path(database).absolute()
@@ -118,15 +124,18 @@ class SqliteEngine:
     async def in_thread(self, function: Callable[..., T], *arguments: Any) -> T:
         """Run in a worker thread, in the words of ``shared_db.errors``.
 
-        A cancelled caller still waits for the thread: the connection must not be used twice at a time.
+        A cancelled caller, however often, still waits for the thread: the connection must not be used twice
+        at a time.
         """
         future = asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
         try:
             return await asyncio.shield(future)
         except asyncio.CancelledError:
-            await asyncio.wait([future])
+            while not future.done():
+                with suppress(asyncio.CancelledError):
+                    await asyncio.wait([future])
             raise
-        except (exc.SQLAlchemyError, sqlite3.Error) as error:
+        except (exc.SQLAlchemyError, sqlite3.Error, OverflowError, UnicodeEncodeError) as error:
             raise _translated(error) from error
 
     async def dispose(self) -> None:
@@ -158,8 +167,13 @@ class SqliteConnection:
         if self._sync is None:
             return
         with self._sync as connection:
-            if commit:
-                connection.commit()
+            try:
+                if commit:
+                    connection.commit()
+            except exc.SQLAlchemyError:
+                # What could not be committed must not be met by the next one to use the connection.
+                connection.invalidate()
+                raise
 
     async def execute(self, statement: Executable, parameters: Parameters | None = None) -> Result:
         """Run one statement."""
@@ -206,6 +220,8 @@ def _begin(connection: SyncConnection) -> None:
 def _translated(error: Exception) -> Exception:
     """The driver's exception in the domain's words; a statement that is wrong in itself stays a bug."""
     match error:
+        case OverflowError() | UnicodeEncodeError():
+            return InvalidQuery(f"A value cannot be stored or looked for: {error}")
         case exc.ProgrammingError():
             return error
         case exc.IntegrityError():

@@ -9,15 +9,19 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import MAXYEAR, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, DateTime, Integer, Numeric, Table, and_, bindparam, or_
+from sqlalchemy import Column, ColumnElement, DateTime, Double, Integer, Numeric, Table, and_, bindparam, or_
 
 from shared_db.errors import InvalidQuery
 
 # Below every engine's limit on the number of bound parameters of one statement.
 LARGEST_LIST = 30_000
+# What a statement of every engine can hold: SQLite's expressions may not be deeper than 1000.
+MOST_COMPARISONS = 200
+# Integers of every engine have 64 bits.
+LARGEST_NUMBER = 2**63
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +58,14 @@ def bind(table: Table, conditions: Iterable[Condition]) -> Bound:
     """The forms of some conditions, and the values to bind.  Raises InvalidQuery."""
     forms: list[Form] = []
     values: dict[str, Any] = {}
+    comparisons = 0
     for number, condition in enumerate(conditions):
         form, bound = _bind(table, number, condition)
         forms.append(form)
         values |= bound
+        comparisons += max(form.periods, 1)
+        if comparisons > MOST_COMPARISONS:
+            raise InvalidQuery(f"At most {MOST_COMPARISONS} comparisons can be made in one search")
     return tuple(forms), values
 
 
@@ -75,13 +83,18 @@ def _bind(table: Table, number: int, condition: Condition) -> tuple[Form, dict[s
     form = Form(number, condition.column, condition.operator)
     if isinstance(column.type, DateTime):
         return _bind_time(form, condition)
-    if isinstance(column.type, Integer | Numeric):
+    if isinstance(column.type, _NUMBERS):
         return form, {form.parameter(): _number(column, condition)}
     return form, {form.parameter(): _text(condition)}
 
 
+_NUMBERS = (Integer, Numeric, Double)
+
+
 def _text(condition: Condition) -> Any:
     values = condition.value
+    if condition.operator not in _TEXT_COMPARISONS:
+        raise InvalidQuery(f"Unknown operator {condition.operator}")
     if isinstance(values, list):
         return [str(each) for each in values]
     if condition.operator == "regex":
@@ -98,19 +111,22 @@ def _number(column: Column[Any], condition: Condition) -> Any:
     number = int if isinstance(column.type, Integer) else float
     values = condition.value
     try:
-        return [number(each) for each in values] if isinstance(values, list) else number(values)
+        read = [number(each) for each in values] if isinstance(values, list) else number(values)
+        if any(abs(each) >= LARGEST_NUMBER for each in (read if isinstance(read, list) else [read])):
+            raise OverflowError
+        return read
     except (ValueError, OverflowError) as error:
         raise InvalidQuery(f"Cannot parse value={values!r} as a number for {column.key}") from error
 
 
 def _bind_time(form: Form, condition: Condition) -> tuple[Form, dict[str, Any]]:
     """A value names a whole period of time; lists must not mix periods of different lengths."""
+    values = condition.value if isinstance(condition.value, list) else [condition.value]
+    periods = [_period(value) for value in values]
     if condition.operator not in _TIME_COMPARISONS:
         raise InvalidQuery(
             f"Operator {condition.operator} cannot be used on {condition.column}, which is a time"
         )
-    values = condition.value if isinstance(condition.value, list) else [condition.value]
-    periods = [_period(value) for value in values]
     if len({precision for _, _, precision in periods}) > 1:
         raise InvalidQuery(f"Cannot mix different time resolutions in query={values!r}")
     bound: dict[str, Any] = {}
@@ -140,15 +156,19 @@ def _period(value: Any) -> tuple[datetime, datetime, int]:
         units = [int(each) for each in match.groups() if each is not None]
         start = datetime(*(units + [1] * max(0, 3 - len(units))))  # type: ignore[arg-type]  # noqa: DTZ001
         return start, _end(start, len(units)), len(units)
-    except (ValueError, OverflowError) as error:
+    except OverflowError:
+        return start, datetime.max, len(units)  # noqa: DTZ901 - the last period there is
+    except ValueError as error:
         raise InvalidQuery(f"Cannot parse value={value!r}") from error
 
 
 def _end(start: datetime, precision: int) -> datetime:
-    if precision == 1:
-        return start.replace(year=start.year + 1)
-    if precision == 2:
-        return start.replace(year=start.year + start.month // 12, month=start.month % 12 + 1)
+    months = {1: 12, 2: 1}.get(precision)
+    if months is not None:
+        year, month = divmod(start.year * 12 + start.month - 1 + months, 12)
+        if year > MAXYEAR:
+            raise OverflowError
+        return start.replace(year=year, month=month + 1)
     return start + _STEPS[precision]
 
 

@@ -12,7 +12,7 @@ from sqlalchemy import bindparam, func, select
 from shared_db.connection import UnitOfWork
 from shared_db.engines.base import AnyRow
 from shared_db.queries.search import find_by_ids
-from shared_db.queries.values import chunks
+from shared_db.queries.values import by_columns, check_values, chunks
 from shared_db.rules.clock import from_column, status_time_order, to_column, utc_now
 from shared_db.rules.job_states import FINAL_STATES, MARKED_FOR_TERMINATION, REMOVED_STATES, may_move
 from shared_db.schema.job_db import JOB_DB, JobCommands, Jobs
@@ -90,29 +90,31 @@ async def set_job_statuses(
     """Apply time-stamped updates to jobs as DiracX does (rest-diracx.md, 6.4), in few statements.
 
     Returns, for each job that exists, what was set of Status, MinorStatus, ApplicationStatus, HeartBeatTime,
-    StartExecTime, EndExecTime and LastUpdateTime (aware times; None where nothing was).  A job without any
-    update is left out.
+    StartExecTime, EndExecTime and LastUpdateTime (aware times; None where nothing was).
+    Raises InvalidValue for a text longer than its column.
     """
     jobs = {row.JobID: row for row in await job_attributes(work, updates, _STATUS_COLUMNS)}
     logged = await _last_logged(work, jobs)
     changes: dict[int, dict[str, Any]] = {}
     records: list[dict[str, Any]] = []
     for job_id, job in jobs.items():
-        wanted = sorted(updates[job_id], key=lambda update: update.moment)
-        if wanted:
-            sequence, order = logged.get(job_id, (0, 0.0))
-            changes[job_id] = _resulting_change(job, wanted, force=force, last_order=order)
-            records += _records(job, wanted, sequence, force=force)
+        sequence, order = logged.get(job_id, (0, 0.0))
+        steps = _judged(job.Status, updates[job_id], order, force=force)
+        changes[job_id] = _resulting_change(job, steps)
+        records += [_record(job_id, sequence + number, step) for number, step in enumerate(steps, 1)]
+    check_values(Jobs, list(changes.values()), may_be_unset=True)
     await _write_changes(work, changes)
     if records:
         await work.change(JOB_LOGGING_DB, LoggingInfo.insert(), records)
     await _remove(work, [job_id for job_id, change in changes.items() if change["Status"] in REMOVED_STATES])
     return {
-        job_id: {
-            name: from_column(value) if name.endswith("Time") else value for name, value in change.items()
-        }
+        job_id: {name: _aware(name, value) for name, value in change.items()}
         for job_id, change in changes.items()
     }
+
+
+def _aware(name: str, value: Any) -> Any:
+    return from_column(value) if name.endswith("Time") else value
 
 
 async def _last_logged(work: UnitOfWork, job_ids: Iterable[int]) -> dict[int, tuple[int, float]]:
@@ -131,94 +133,107 @@ async def _last_logged(work: UnitOfWork, job_ids: Iterable[int]) -> dict[int, tu
     return highest
 
 
-def _walk(job: AnyRow, updates: Sequence[StatusUpdate], *, force: bool) -> list[tuple[StatusUpdate, bool]]:
-    """Each update with whether its status, if it has one, is accepted where the job then stands.
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """An update and what the state machine made of it.
 
-    A Stalled job that reports counts as Running.
+    ``counts``: it is not older than what was logged last.  ``status`` is the status that the job has after
+    it, ``logged`` the one that is logged for it, ``refused`` that another one was asked for.
     """
-    current = "Running" if job.Status == "Stalled" else job.Status
-    walked = []
-    for update in updates:
-        accepted = update.status is None or force or may_move(current, update.status)
-        if accepted and update.status is not None:
-            current = update.status
-        walked.append((update, accepted))
-    return walked
+
+    update: StatusUpdate
+    counts: bool
+    status: str
+    logged: str | None
+    refused: bool = False
 
 
-def _resulting_change(
-    job: AnyRow, updates: Sequence[StatusUpdate], *, force: bool, last_order: float
-) -> dict[str, Any]:
+def _judged(current: str, updates: Sequence[StatusUpdate], last_order: float, *, force: bool) -> list[_Step]:
+    """The updates of one job in order of time, each judged where the job stands by then.
+
+    A Stalled job that reports is Running.  An update that is older than the last one logged is logged as it
+    came and changes no status.
+    """
+    current = "Running" if current == "Stalled" else current
+    steps = []
+    for update in sorted(updates, key=lambda each: each.moment):
+        wanted = update.status
+        if status_time_order(update.moment) < last_order:
+            steps.append(_Step(update, False, current, wanted))
+        elif wanted is None or force or may_move(current, wanted):
+            current = wanted or current
+            steps.append(_Step(update, True, current, wanted))
+        else:
+            steps.append(_Step(update, True, current, current, refused=True))
+    return steps
+
+
+_SETTABLE = (
+    "Status",
+    "MinorStatus",
+    "ApplicationStatus",
+    "HeartBeatTime",
+    "StartExecTime",
+    "EndExecTime",
+    "LastUpdateTime",
+)
+
+
+def _resulting_change(job: AnyRow, steps: Sequence[_Step]) -> dict[str, Any]:
     """The columns that one job gets, in column form.
 
-    When the newest update is older than the last one logged, statuses stay as they are; the times of start,
-    end and heartbeat may still be filled.
+    Old updates change no status, but the times of start, end and heartbeat may still be filled, by a status
+    that was refused too.
     """
-    change: dict[str, Any] = dict.fromkeys(
-        (
-            "Status",
-            "MinorStatus",
-            "ApplicationStatus",
-            "HeartBeatTime",
-            "StartExecTime",
-            "EndExecTime",
-            "LastUpdateTime",
-        )
-    )
-    newest = status_time_order(updates[-1].moment) >= last_order
-    for update, accepted in _walk(job, updates, force=force):
-        moment = to_column(update.moment)
+    change: dict[str, Any] = dict.fromkeys(_SETTABLE)
+    for step in steps:
+        update, moment = step.update, to_column(step.update.moment)
         if update.status == "Running" and job.StartExecTime is None:
             change["StartExecTime"] = change["StartExecTime"] or moment
         if update.status in FINAL_STATES and job.EndExecTime is None:
             change["EndExecTime"] = change["EndExecTime"] or moment
         if update.source.startswith("Job") or update.source == "Heartbeat":
             change["HeartBeatTime"] = moment
-        if newest:
-            if accepted and update.status is not None:
-                change["Status"] = update.status
+        if step.counts:
+            change["Status"] = step.status
             change["MinorStatus"] = update.minor_status or change["MinorStatus"]
-            change["ApplicationStatus"] = update.application_status or change["ApplicationStatus"]
+            application_status = (update.application_status or "")[:APPLICATION_STATUS_SIZE]
+            change["ApplicationStatus"] = application_status or change["ApplicationStatus"]
             change["LastUpdateTime"] = to_column(utc_now())
     return change
 
 
-def _records(
-    job: AnyRow, updates: Sequence[StatusUpdate], sequence: int, *, force: bool
-) -> list[dict[str, Any]]:
-    """One LoggingInfo row per update; what an update leaves out is logged as unchanged."""
-    records = []
-    for update, accepted in _walk(job, updates, force=force):
-        sequence += 1
-        records.append(
-            {
-                "JobID": job.JobID,
-                "SeqNum": sequence,
-                "Status": (update.status if accepted else job.Status) or UNCHANGED,
-                "MinorStatus": update.minor_status or UNCHANGED,
-                "ApplicationStatus": (update.application_status or UNCHANGED)[:255],
-                "StatusTime": to_column(update.moment),
-                "StatusTimeOrder": status_time_order(update.moment),
-                "StatusSource": (update.source if accepted else f"{update.source}(SM)")[:32],
-            }
-        )
-    return records
+# DIRAC cuts these texts where it refuses others that are too long.
+APPLICATION_STATUS_SIZE = 255
+SOURCE_SIZE = 32
+
+
+def _record(job_id: int, sequence: int, step: _Step) -> dict[str, Any]:
+    """The LoggingInfo row of an update; what it leaves out is logged as unchanged."""
+    update = step.update
+    source = f"{update.source}(SM)" if step.refused else update.source
+    return {
+        "JobID": job_id,
+        "SeqNum": sequence,
+        "Status": step.logged or UNCHANGED,
+        "MinorStatus": update.minor_status or UNCHANGED,
+        "ApplicationStatus": (update.application_status or UNCHANGED)[:APPLICATION_STATUS_SIZE],
+        "StatusTime": to_column(update.moment),
+        "StatusTimeOrder": status_time_order(update.moment),
+        "StatusSource": source[:SOURCE_SIZE],
+    }
 
 
 async def _write_changes(work: UnitOfWork, changes: Mapping[int, Mapping[str, Any]]) -> None:
     """Write what is not None; jobs that get the same columns share one statement."""
-    by_columns: dict[tuple[str, ...], list[dict[str, Any]]] = {}
-    for job_id, change in changes.items():
-        given = {name: value for name, value in change.items() if value is not None}
-        if given:
-            by_columns.setdefault(tuple(given), []).append({"which": job_id, **given})
-    for names, rows in by_columns.items():
-        statement = (
-            Jobs.update()
-            .where(Jobs.c.JobID == bindparam("which"))
-            .values({name: bindparam(name) for name in names})
-        )
-        await work.change(JOB_DB, statement, rows)
+    rows = [
+        {"which": job_id} | {name: value for name, value in change.items() if value is not None}
+        for job_id, change in changes.items()
+    ]
+    for some in by_columns(row for row in rows if len(row) > 1):
+        values: dict[str, Any] = {name: bindparam(name) for name in some[0] if name != "which"}
+        statement = Jobs.update().where(Jobs.c.JobID == bindparam("which")).values(values)
+        await work.change(JOB_DB, statement, some)
 
 
 async def _remove(work: UnitOfWork, job_ids: Sequence[int]) -> None:

@@ -11,7 +11,7 @@ from sqlalchemy import and_, func, select
 from shared_db.connection import UnitOfWork
 from shared_db.engines.base import AnyRow
 from shared_db.queries.search import find_by_ids
-from shared_db.queries.values import check_values, chunks, would_change
+from shared_db.queries.values import by_columns, check_values, chunks, would_change
 from shared_db.rules.clock import to_column, utc_now
 from shared_db.schema.pilot_agents_db import PILOT_AGENTS_DB, JobToPilotMapping, PilotAgents
 
@@ -26,8 +26,8 @@ async def add_pilots(work: UnitOfWork, pilots: Sequence[Mapping[str, Any]]) -> N
         {"Status": "Submitted", **pilot, "SubmissionTime": now, "LastUpdateTime": now} for pilot in pilots
     ]
     check_values(PilotAgents, rows)
-    if rows:
-        await work.change(PILOT_AGENTS_DB, PilotAgents.insert(), rows)
+    for some in by_columns(rows):
+        await work.change(PILOT_AGENTS_DB, PilotAgents.insert(), some)
 
 
 async def pilots_by_reference(

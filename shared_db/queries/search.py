@@ -12,7 +12,7 @@ from sqlalchemy import Column, ColumnElement, DateTime, Select, Table, bindparam
 from shared_db.connection import UnitOfWork
 from shared_db.engines.base import AnyRow
 from shared_db.errors import InvalidQuery
-from shared_db.queries.conditions import Condition, Form, bind, expressions
+from shared_db.queries.conditions import MOST_COMPARISONS, Condition, Form, bind, expressions
 from shared_db.queries.values import CHUNK, chunks
 from shared_db.rules.clock import from_column
 
@@ -56,7 +56,7 @@ async def find_page(work: UnitOfWork, table: Table, search: Search) -> Page:
     statement, counting = _page_statements(
         table, columns, forms, _checked(table, search.sort), search.distinct
     )
-    offset = (search.page - 1) * search.per_page
+    offset = min((search.page - 1) * search.per_page, LARGEST_OFFSET)
     window = {"page_limit": search.per_page, "page_offset": offset}
     database = table.metadata.info["database"]
     found = await work.rows(database, statement, values | window)
@@ -66,6 +66,9 @@ async def find_page(work: UnitOfWork, table: Table, search: Search) -> Page:
     shape = row_shape(columns)
     return Page([shape(row) for row in found], total)
 
+
+# 64 bits, and room for the limit.
+LARGEST_OFFSET = 2**62
 
 # Statements are kept by their form.  A caller chooses forms, so their number is bounded.
 KEPT_STATEMENTS = 512
@@ -115,21 +118,32 @@ def _summary_statement(
 async def find_by_ids(
     work: UnitOfWork, columns: Sequence[Column[Any]], id_column: Column[Any], ids: Iterable[Any]
 ) -> list[AnyRow]:
-    """Rows of ``columns`` for any number of ids, in order of the primary key within each chunk."""
+    """Rows of ``columns`` for any number of ids, in order of the primary key.
+
+    Where the ids take more than one statement, that order needs the key among the columns.
+    """
     database, statement = _by_ids(tuple(columns), id_column)
+    wanted = list(dict.fromkeys(ids))
     found: list[AnyRow] = []
-    for chunk in chunks(ids, CHUNK):
+    for chunk in chunks(wanted, CHUNK):
         found += await work.rows(database, statement, {"ids": chunk})
+    if len(wanted) > CHUNK:
+        key = [columns.index(each) for each in _key(id_column) if each in columns]
+        found.sort(key=lambda row: [row[index] for index in key])
     return found
 
 
 @cache
 def _by_ids(columns: tuple[Column[Any], ...], id_column: Column[Any]) -> tuple[str, Select[Any]]:
     """The statement of ``find_by_ids``, built once: building it costs as much as running it."""
-    table = id_column.table
-    assert isinstance(table, Table)
     condition = id_column.in_(bindparam("ids", expanding=True))
-    return table.metadata.info["database"], select(*columns).where(condition).order_by(*table.primary_key)
+    statement = select(*columns).where(condition).order_by(*_key(id_column))
+    return id_column.table.metadata.info["database"], statement
+
+
+def _key(column: Column[Any]) -> list[Column[Any]]:
+    """The primary key of a column's table."""
+    return list(column.table.primary_key)
 
 
 @lru_cache(KEPT_STATEMENTS)
@@ -163,7 +177,7 @@ def _flag(value: str) -> bool | str:
 
 
 def _requested(table: Table, names: Sequence[str] | None) -> tuple[Column[Any], ...]:
-    if names is None:
+    if not names:
         return tuple(table.columns)
     if unknown := set(names) - set(table.c.keys()):
         raise InvalidQuery(f"Unrecognised parameters requested {unknown}")
@@ -171,6 +185,8 @@ def _requested(table: Table, names: Sequence[str] | None) -> tuple[Column[Any], 
 
 
 def _checked(table: Table, sort: Sequence[Sort]) -> tuple[Sort, ...]:
+    if len(sort) > MOST_COMPARISONS:
+        raise InvalidQuery(f"At most {MOST_COMPARISONS} sort keys can be given")
     for key in sort:
         if key.column not in table.c:
             raise InvalidQuery(f"Cannot sort by {key.column}: unknown column")

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, String, Table, or_
+from sqlalchemy import ColumnElement, Integer, String, Table, or_
 
 from shared_db.errors import InvalidValue
 
@@ -14,6 +14,25 @@ T = TypeVar("T")
 
 # Below every engine's limit on the number of bound parameters of one statement.
 CHUNK = 10_000
+# DIRAC's numbers are INT(11) UNSIGNED.
+LARGEST_UNSIGNED = 2**32 - 1
+
+
+def by_columns(rows: Iterable[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
+    """The rows in groups that have the same columns, since one statement names the same columns for all."""
+    groups: dict[frozenset[str], list[Mapping[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault(frozenset(row), []).append(row)
+    return list(groups.values())
+
+
+def storable(text: str) -> bool:
+    """False for lone surrogates, which stand for bytes that were no UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def chunks(values: Iterable[T], size: int = CHUNK) -> Iterator[list[T]]:
@@ -23,16 +42,25 @@ def chunks(values: Iterable[T], size: int = CHUNK) -> Iterator[list[T]]:
         yield chunk
 
 
-def check_values(table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
+def check_values(table: Table, rows: Sequence[Mapping[str, Any]], *, may_be_unset: bool = False) -> None:
     """Refuse what MySQL's strict mode refuses, on engines that would take it.
 
-    Raises InvalidValue for a text longer than its column, or None where the column allows no NULL.
+    Raises InvalidValue for a text longer than its column, a number that its column cannot hold, or None where
+    the column allows no NULL (unless None means that the column is not set at all).
     """
     for row in rows:
         for name, value in row.items():
             column = table.c[name]
-            if value is None and not column.nullable:
+            if value is None and not column.nullable and not may_be_unset:
                 raise InvalidValue(name, "null")
+            if (
+                isinstance(column.type, Integer)
+                and isinstance(value, int)
+                and not 0 <= value <= LARGEST_UNSIGNED
+            ):
+                raise InvalidValue(name, "out of range")
+            if isinstance(value, str) and not value.isascii() and not storable(value):
+                raise InvalidValue(name, "no text that can be stored")
             length = column.type.length if isinstance(column.type, String) else None
             if length is not None and isinstance(value, str) and len(value) > length:
                 raise InvalidValue(name, "too long")

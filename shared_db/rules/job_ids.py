@@ -29,7 +29,7 @@ def ids_to_look_up(job_ids: Any) -> list[int]:
         job_ids = [job_ids]
     try:
         numbers = [int(each) for each in job_ids]
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, OverflowError) as error:
         raise Refusal(f"{error!r}: {error}") from error
     return selectable(numbers)
 
@@ -45,7 +45,7 @@ def ids_to_manage(job_ids: Any) -> list[int]:
         return [int(each) for each in (job_ids if isinstance(job_ids, list) else [job_ids])]
     except ValueError:
         return []
-    except TypeError as error:
+    except (TypeError, OverflowError) as error:
         raise UnfitArgument(str(error)) from error
 
 

@@ -102,7 +102,7 @@ def status_changes(
 def _stamp(reference: Any, stamps: Any) -> str | None:
     try:
         return _text(stamps[reference]) if reference in stamps else ""
-    except TypeError as error:
+    except (TypeError, LookupError) as error:
         raise UnfitArgument(str(error)) from error
 
 

@@ -196,7 +196,7 @@ def test_subclass_is_sent_as_its_base(value: Any, plain: Any) -> None:
     [
         {1},
         frozenset(),
-        object(),
+        pytest.param(object(), id="object"),
         1j,
         bytearray(b"x"),
         datetime.timedelta(1),
