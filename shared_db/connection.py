@@ -15,8 +15,9 @@ from contextvars import ContextVar
 from sqlalchemy import Executable
 from sqlalchemy.sql.expression import UpdateBase
 
-from shared_db.engines.base import AnyRow, Connection, Engine, Parameters, Savepoint
+from shared_db.engines.base import AnyRow, Connection, Engine, Parameters, Result, Savepoint
 from shared_db.schema import SCHEMAS
+from shared_db.waiting import to_its_end
 
 
 class UnitOfWork:
@@ -29,15 +30,22 @@ class UnitOfWork:
         self._engines = engines
         self._write = write
         self._connections: dict[Engine, Connection] = {}
+        self._turn = asyncio.Lock()  # statements asked for at once come one after the other
+        self._over = False
 
     async def connection(self, database: str) -> Connection:
-        """The transaction on the engine that holds a logical database; begun on first use."""
-        engine = self._engines[database]
-        if self._write and not self._connections:
-            # Two writers that came to two files in different order would wait for each other for ever.
+        """The transaction on the engine that holds a logical database; begun on first use.
+
+        Raises RuntimeError after the unit has ended.
+        """
+        if self._over:
+            raise RuntimeError("this unit of work is over: ask for another one")
+        if not self._connections:
+            # Two units that come to two files in different order would wait for each other for ever.
             for each in sorted(set(self._engines.values()), key=lambda one: one.url):
                 if each.one_writer:
-                    self._connections[each] = await each.connect(write=True)
+                    self._connections[each] = await each.connect(write=self._write)
+        engine = self._engines[database]
         if engine not in self._connections:
             self._connections[engine] = await engine.connect(write=self._write)
         return self._connections[engine]
@@ -46,15 +54,17 @@ class UnitOfWork:
         self, database: str, statement: Executable, parameters: Parameters | None = None
     ) -> list[AnyRow]:
         """All rows of a SELECT, or of a change with RETURNING."""
-        self._require_write(statement)
-        connection = await self.connection(database)
-        return list((await connection.execute(statement, parameters)).rows)
+        return list((await self._run(database, statement, parameters)).rows)
 
     async def change(self, database: str, statement: Executable, parameters: Parameters | None = None) -> int:
         """Run an INSERT, UPDATE or DELETE; returns the number of rows it touched."""
+        return (await self._run(database, statement, parameters)).rowcount
+
+    async def _run(self, database: str, statement: Executable, parameters: Parameters | None) -> Result:
         self._require_write(statement)
-        connection = await self.connection(database)
-        return (await connection.execute(statement, parameters)).rowcount
+        async with self._turn:
+            connection = await self.connection(database)
+            return await connection.execute(statement, parameters)
 
     def _require_write(self, statement: Executable) -> None:
         if not self._write and isinstance(statement, UpdateBase):
@@ -62,6 +72,7 @@ class UnitOfWork:
 
     async def finish(self, *, commit: bool) -> None:
         """Commit or roll back on every engine used; each is given back even when another one fails."""
+        self._over = True
         async with AsyncExitStack() as stack:
             for connection in self._connections.values():
                 stack.push_async_callback(connection.finish, commit=commit)
@@ -76,12 +87,15 @@ class _Joined(UnitOfWork):
         self._marks: dict[Connection, Savepoint] = {}
 
     async def connection(self, database: str) -> Connection:
+        if self._over:
+            raise RuntimeError("this unit of work is over: ask for another one")
         connection = await self._outer.connection(database)
         if connection not in self._marks:
             self._marks[connection] = await connection.savepoint()
         return connection
 
     async def finish(self, *, commit: bool) -> None:
+        self._over = True
         for mark in self._marks.values():
             await (mark.release() if commit else mark.rollback())
 
@@ -144,9 +158,7 @@ class Databases:
             yield outer
         finally:
             self._rehearsal.reset(token)
-            async with rehearsal.turn:  # a task left behind may be at a statement
-                rehearsal.over = True
-                await outer.finish(commit=False)
+            await to_its_end(asyncio.ensure_future(_end(rehearsal)))
 
     async def create(self) -> None:
         """Create DIRAC's tables where they are missing (embedded databases only)."""
@@ -157,6 +169,13 @@ class Databases:
         """Close every connection."""
         for engine in set(self._engines.values()):
             await engine.dispose()
+
+
+async def _end(rehearsal: _Rehearsal) -> None:
+    """Roll back, when no task that was left behind is at work in a unit."""
+    async with rehearsal.turn:
+        rehearsal.over = True
+        await rehearsal.outer.finish(commit=False)
 
 
 @asynccontextmanager

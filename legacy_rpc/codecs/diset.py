@@ -210,8 +210,8 @@ class ServerConversation:
             return self._encoded(Failure(f"The result cannot be sent: {error}"))
 
     def pong(self, ping: Ping) -> bytes:
-        """The answer to a keep-alive."""
-        return KEEP_ALIVE + self._encoded(Reply({"id": ping.id, "kaping": False}))
+        """The answer to a keep-alive; none to one whose id the call's encoding cannot carry."""
+        return _pong(self._encoding, ping)
 
     def _encoded(self, outcome: Outcome) -> bytes:
         return frame(self._encoding.encode(outcome.as_result()))
@@ -224,6 +224,14 @@ def _ping(value: Any) -> Ping | None:
             return Ping(name)
         case _:
             return None
+
+
+def _pong(encoding: Encoding, ping: Ping) -> bytes:
+    try:
+        payload = encoding.encode({"OK": True, "Value": {"id": ping.id, "kaping": False}})
+    except (TypeError, ValueError):
+        return b""
+    return KEEP_ALIVE + frame(payload)
 
 
 def _proposal(value: Any) -> Proposal:
@@ -288,9 +296,8 @@ class ClientConversation:
         return out
 
     def _pong(self, value: Any) -> bytes:
-        if isinstance(value, dict) and value.get("kaping"):
-            return KEEP_ALIVE + self._encoded({"id": value.get("id"), "kaping": False})
-        return b""
+        ping = _ping(value)
+        return b"" if ping is None else _pong(self._encoding, ping)
 
     def _encoded(self, value: Any) -> bytes:
         return frame(self._encoding.encode({"OK": True, "Value": value}))

@@ -11,7 +11,6 @@ import asyncio
 import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,6 +22,7 @@ from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection, QueuePoo
 
 from shared_db.engines.base import Parameters, Result
 from shared_db.errors import Conflict, InvalidQuery, Unavailable
+from shared_db.waiting import to_its_end
 
 T = TypeVar("T")
 
@@ -129,12 +129,7 @@ class SqliteEngine:
         """
         future = asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
         try:
-            return await asyncio.shield(future)
-        except asyncio.CancelledError:
-            while not future.done():
-                with suppress(asyncio.CancelledError):
-                    await asyncio.wait([future])
-            raise
+            return await to_its_end(future)
         except (exc.SQLAlchemyError, sqlite3.Error, OverflowError, UnicodeEncodeError) as error:
             raise _translated(error) from error
 
