@@ -67,8 +67,8 @@ class FinishedCall:
 class FrontDoor:
     """Admits and answers.
 
-    ``native`` runs a method's native handler, ``route`` decides which side answers and has it answer; both
-    raise Failure.  ``finished`` is told of every call, those that were refused admission too.
+    ``native`` runs a method's native handler and raises Failure; ``route`` decides which side answers, has it
+    answer, and raises nothing.  ``finished`` is told of every call, those that were refused admission too.
     """
 
     def __init__(
@@ -110,6 +110,13 @@ class FrontDoor:
         self._tell(FinishedCall(call, answered, time.perf_counter() - started))
         return answered.outcome
 
+    async def _answered_by_us(self, call: Call) -> Answered:
+        try:
+            outcome: Outcome = await self._native(call)
+        except Failure as failure:
+            outcome = failure
+        return Answered(outcome, "native", "builtin")
+
     def _tell(self, finished: FinishedCall) -> None:
         """Log and count; a fault there must not cost the caller the answer."""
         try:
@@ -127,11 +134,7 @@ class FrontDoor:
         except Failure as failure:
             return Answered(failure, "refused", "arguments")
         try:
-            if method.builtin:
-                return Answered(await self._native(call), "native", "builtin")
-            return await self._route(call)
-        except Failure as failure:
-            return Answered(failure, "native", "builtin")
+            return await (self._answered_by_us(call) if method.builtin else self._route(call))
         except Exception as error:
             logger.exception("unhandled error in %s.%s", call.service, call.method)
             return Answered(

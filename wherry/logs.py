@@ -1,14 +1,19 @@
-"""Logging: one JSON object a line, written by a thread of its own."""
+"""Logging: one JSON object a line, written by a thread of its own.
+
+The event loop only puts records aside.  The thread is woken at most ten times a second and writes what has
+gathered: waking it for every record cost 0.4 ms of processor time a call, a quarter of a whole handshake.
+"""
 
 from __future__ import annotations
 
 import logging
-import queue
 import sys
+import threading
+import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from logging.handlers import QueueHandler, QueueListener
 from typing import Any, TextIO
 
 import orjson
@@ -16,6 +21,7 @@ import orjson
 # Records that wait to be written; what comes beyond is dropped, since a reader of the log that hangs must
 # not stop the service.
 WAITING_RECORDS = 10_000
+BATCH_SECONDS = 0.1
 
 
 class JsonFormatter(logging.Formatter):
@@ -35,35 +41,90 @@ class JsonFormatter(logging.Formatter):
         return orjson.dumps(line, default=str, option=orjson.OPT_UTC_Z).decode()
 
 
-class _DroppingQueueHandler(QueueHandler):
-    """Puts records on the queue, as they are, from the event loop; never blocks."""
+class _Aside(logging.Handler):
+    """Puts records aside, from any thread; never blocks and never raises."""
 
-    def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
+    def __init__(self) -> None:
+        super().__init__()
+        self._waiting: deque[logging.LogRecord] = deque()
+        self._some = threading.Event()
+
+    def createLock(self) -> None:  # noqa: N802 - logging's name
+        """A deque needs no lock."""
+        self.lock = None
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep the record; an exception is put into words here, since its frames would be kept alive."""
+        if len(self._waiting) >= WAITING_RECORDS:
+            return
         if record.exc_info and not record.exc_text:
             record.exc_text = logging.Formatter().formatException(record.exc_info)
         record.exc_info = None
-        return record
+        self._waiting.append(record)
+        if not self._some.is_set():
+            self._some.set()
 
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
-        """The queue is full: drop the record."""
+    def gathered(self, seconds: float) -> list[logging.LogRecord]:
+        """Wait until there is something, then a little for more; returns it in order."""
+        self._some.wait()
+        time.sleep(seconds)
+        self._some.clear()
+        return self.rest()
+
+    def rest(self) -> list[logging.LogRecord]:
+        """What is there now."""
+        return [self._waiting.popleft() for _ in range(len(self._waiting))]
+
+    def wake(self) -> None:
+        """End the wait of ``gathered``."""
+        self._some.set()
+
+
+class _Writer(threading.Thread):
+    """Writes what was put aside."""
+
+    def __init__(self, aside: _Aside, stream: TextIO) -> None:
+        super().__init__(name="log", daemon=True)  # a reader that hangs must not keep the program alive
+        self._aside = aside
+        self._stream = stream
+        self._formatter = JsonFormatter()
+        self._ending = threading.Event()
+
+    def run(self) -> None:
+        """Until ``end``; what is there by then is written."""
+        while not self._ending.is_set():
+            self._write(self._aside.gathered(BATCH_SECONDS))
+        self._write(self._aside.rest())
+
+    def _write(self, records: list[logging.LogRecord]) -> None:
+        lines = [f"{self._formatter.format(record)}\n" for record in records]
+        try:
+            self._stream.write("".join(lines))
+            self._stream.flush()
+        except (OSError, ValueError):
+            # The reader is gone; there is nobody to tell.
+            return
+
+    def end(self, seconds: float) -> None:
+        """Write the last records and stop, within so many seconds."""
+        self._ending.set()
+        self._aside.wake()
+        self.join(seconds)
 
 
 @contextmanager
 def logging_to(stream: TextIO = sys.stderr, level: int = logging.INFO) -> Iterator[None]:
-    """Log to a stream, written by a thread of its own."""
-    handler = logging.StreamHandler(stream)
-    handler.setFormatter(JsonFormatter())
-    waiting: queue.Queue[Any] = queue.Queue(WAITING_RECORDS)
+    """Log to a stream."""
+    aside = _Aside()
+    writer = _Writer(aside, stream)
     root = logging.getLogger()
-    entry = _DroppingQueueHandler(waiting)
-    listener = QueueListener(waiting, handler)
     before = root.level
     root.setLevel(level)
-    root.addHandler(entry)
-    listener.start()
+    root.addHandler(aside)
+    writer.start()
     try:
         yield
     finally:
-        root.removeHandler(entry)
+        root.removeHandler(aside)
         root.setLevel(before)
-        listener.stop()
+        writer.end(seconds=2.0)

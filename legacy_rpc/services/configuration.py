@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +31,9 @@ def served_configuration(cfg: CfgSection, version: str, urls: Mapping[str, str])
     Setup and instance of 7.3 and 8.0.
     """
     served = cfg.copy()
+    # Those of a site's own file lead away from us.
+    for section in _system_sections(served):
+        section.sections.pop("FailoverURLs", None)
     own = urls[SERVICE_NAME]
     name = served.get("DIRAC/Configuration/Name") or "Wherry"
     setup = served.get("DIRAC/Setup") or name
@@ -50,6 +53,14 @@ def served_configuration(cfg: CfgSection, version: str, urls: Mapping[str, str])
     for path, value in overlay.items():
         served.set(path, value)
     return ServedConfiguration(version, zlib.compress(served.to_text().encode(), 9))
+
+
+def _system_sections(cfg: CfgSection) -> Iterator[CfgSection]:
+    """Every system's section, and those of its instances."""
+    systems = cfg.section("Systems")
+    for system in systems.sections.values() if systems else ():
+        yield system
+        yield from system.sections.values()
 
 
 def configuration_server(services: Sequence[str]) -> Service:

@@ -40,15 +40,10 @@ async def getPilotInfo(context: Context, pilotReference: list[Any] | str) -> dic
     asked = pilotReference if isinstance(pilotReference, list) else [pilotReference]
     references = [str(each) for each in asked if pilotReference]
     async with context.databases.unit_of_work() as work:
-        rows = await pilots.pilots_by_reference(work, references, PILOT_INFO)
-        if not rows:
-            raise Failure.of(Errno.EWMSNOPILOT, no_pilots(pilotReference))
-        jobs = await pilots.jobs_by_pilot(work, [row.PilotID for row in rows])
-    info = {row.PilotJobReference: dict(zip(PILOT_INFO, row, strict=True)) for row in rows}
-    for pilot in info.values():
-        if pilot["PilotID"] in jobs:
-            pilot["Jobs"] = jobs[pilot["PilotID"]]
-    return info
+        found = await pilots.pilots_with_jobs(work, references, PILOT_INFO)
+    if not found:
+        raise Failure.of(Errno.EWMSNOPILOT, no_pilots(pilotReference))
+    return {pilot["PilotJobReference"]: pilot | ({"Jobs": jobs} if jobs else {}) for pilot, jobs in found}
 
 
 @pilot_manager.method()

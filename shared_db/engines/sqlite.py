@@ -182,7 +182,11 @@ class SqliteConnection:
     async def finish(self, *, commit: bool) -> None:
         """End the transaction (leaving without commit rolls it back)."""
         try:
-            await self._engine.in_thread(self._finish, commit)
+            if self._write:
+                await self._engine.in_thread(self._finish, commit)
+            else:
+                # To end a reading transaction waits for nothing: it lets go of a lock in shared memory.
+                self._finish(commit=False)
         finally:
             self._engine.give_back(write=self._write)
 
@@ -209,7 +213,13 @@ def _begin(connection: SyncConnection) -> None:
     A transaction that reads first and writes later would be refused without waiting when another one
     has written in between.
     """
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if connection.info.get("write") else "BEGIN")
+    driver = connection.connection.driver_connection
+    assert driver is not None
+    try:
+        driver.execute("BEGIN IMMEDIATE" if connection.info.get("write") else "BEGIN")
+    except sqlite3.Error:
+        connection.invalidate()
+        raise
 
 
 def _translated(error: Exception) -> Exception:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from functools import cache
 from typing import Any
 
-from sqlalchemy import and_, func, select
+from sqlalchemy import Select, and_, bindparam, func, select
 
 from shared_db.connection import UnitOfWork
 from shared_db.engines.base import AnyRow
@@ -30,33 +31,50 @@ async def add_pilots(work: UnitOfWork, pilots: Sequence[Mapping[str, Any]]) -> N
         await work.change(PILOT_AGENTS_DB, PilotAgents.insert(), some)
 
 
-async def pilots_by_reference(
-    work: UnitOfWork, references: Sequence[str], columns: Sequence[str]
-) -> list[AnyRow]:
-    """The wanted columns of every pilot with one of the references, by ascending PilotID.
-
-    No reference at all means every pilot, as in DIRAC.
-    """
-    wanted = [PilotAgents.c[name] for name in columns]
-    if not references:
-        return await work.rows(PILOT_AGENTS_DB, select(*wanted).order_by(PilotAgents.c.PilotID))
-    return await find_by_ids(work, wanted, PilotAgents.c.PilotJobReference, references)
-
-
 async def stamps_in_use(work: UnitOfWork, stamps: Iterable[str]) -> list[str]:
     """Those of the stamps that a pilot has already."""
     rows = await find_by_ids(work, [PilotAgents.c.PilotStamp], PilotAgents.c.PilotStamp, stamps)
     return [row[0] for row in rows]
 
 
-async def jobs_by_pilot(work: UnitOfWork, pilot_ids: Sequence[int]) -> dict[int, list[int]]:
-    """``{PilotID: [JobID, ...]}`` for those of the pilots that ran a job."""
-    jobs: dict[int, list[int]] = {}
-    mapping = JobToPilotMapping.c
-    columns = [mapping.PilotID, mapping.JobID]
-    for pilot_id, job_id in await find_by_ids(work, columns, mapping.PilotID, pilot_ids):
-        jobs.setdefault(pilot_id, []).append(job_id)
-    return jobs
+async def pilots_with_jobs(
+    work: UnitOfWork, references: Sequence[str], columns: Sequence[str]
+) -> list[tuple[dict[str, Any], list[int]]]:
+    """The wanted columns of every pilot with one of the references, and the ids of the jobs that it ran.
+
+    By ascending PilotID; no reference at all means every pilot, as in DIRAC.  One statement gives both.
+    """
+    found: dict[int, tuple[dict[str, Any], list[int]]] = {}
+    for row in await _with_jobs(work, tuple(columns), references):
+        pilot_id, job_id, *values = row
+        if pilot_id not in found:
+            found[pilot_id] = (dict(zip(columns, values, strict=True)), [])
+        if job_id is not None:
+            found[pilot_id][1].append(job_id)
+    return [found[pilot_id] for pilot_id in sorted(found)]
+
+
+async def _with_jobs(work: UnitOfWork, columns: tuple[str, ...], references: Sequence[str]) -> list[AnyRow]:
+    if not references:
+        return await work.rows(PILOT_AGENTS_DB, _with_jobs_statement(columns, chosen=False))
+    rows: list[AnyRow] = []
+    for chunk in chunks(dict.fromkeys(references)):
+        statement = _with_jobs_statement(columns, chosen=True)
+        rows += await work.rows(PILOT_AGENTS_DB, statement, {"references": chunk})
+    return rows
+
+
+@cache
+def _with_jobs_statement(columns: tuple[str, ...], *, chosen: bool) -> Select[Any]:
+    pilots, mapping = PilotAgents.c, JobToPilotMapping.c
+    statement = (
+        select(pilots.PilotID, mapping.JobID, *[pilots[name].label(f"pilot_{name}") for name in columns])
+        .join_from(PilotAgents, JobToPilotMapping, mapping.PilotID == pilots.PilotID, isouter=True)
+        .order_by(pilots.PilotID, mapping.JobID)
+    )
+    if chosen:
+        return statement.where(pilots.PilotJobReference.in_(bindparam("references", expanding=True)))
+    return statement
 
 
 async def pilots_of_jobs(work: UnitOfWork, job_ids: Sequence[int]) -> list[int]:

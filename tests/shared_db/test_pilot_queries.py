@@ -69,7 +69,7 @@ def pilot(reference: str = "p", **columns: Any) -> dict[str, Any]:
 
 async def everything(read: Query, *columns: str) -> list[tuple[Any, ...]]:
     """Some columns of all pilots, by id."""
-    return [tuple(row) for row in await read(pilots.pilots_by_reference, [], columns)]
+    return [tuple(found.values()) for found, _ in await read(pilots.pilots_with_jobs, [], columns)]
 
 
 async def update(write: Query, keys: Sequence[Any], column: str = "PilotJobReference", **values: Any) -> int:
@@ -137,8 +137,8 @@ async def test_more_pilots_than_fit_into_a_statement(
     references = [f"p{number:05}" for number in range(MANY)]
     await write(pilots.add_pilots, [pilot(reference) for reference in references])
     assert sum(text.startswith("INSERT") for text, _ in statements) == 1
-    found = await read(pilots.pilots_by_reference, references, ["PilotJobReference"])
-    assert [row[0] for row in found] == references
+    found = await read(pilots.pilots_with_jobs, references, ["PilotJobReference"])
+    assert [columns["PilotJobReference"] for columns, _ in found] == references
     assert await update(write, references, Status="Done") == MANY
     assert sum(text.startswith(("SELECT", "UPDATE")) for text, _ in statements) == 4
 
@@ -204,20 +204,21 @@ async def test_what_the_driver_cannot_carry_is_refused(
         ([], [(1, "a"), (2, "b"), (3, "a"), (4, "c")]),
     ],
 )
-async def test_pilots_by_reference(
+async def test_pilots_with_a_reference(
     read: Query, write: Query, references: list[str], expected: list[tuple[int, str]]
 ) -> None:
     """All that have one of the references, by id; unknown ones are skipped, none at all means every pilot."""
     await write(pilots.add_pilots, [pilot(reference) for reference in "abac"])
-    found = await read(pilots.pilots_by_reference, references, ["PilotID", "PilotJobReference"])
-    assert [tuple(row) for row in found] == expected
+    found = await read(pilots.pilots_with_jobs, references, ["PilotID", "PilotJobReference"])
+    assert [tuple(columns.values()) for columns, _ in found] == expected
 
 
 async def test_columns_come_as_asked_for(read: Query, write: Query) -> None:
     """Rows have the wanted columns in the wanted order."""
     await write(pilots.add_pilots, [pilot("p", PilotStamp="s")])
-    [row] = await read(pilots.pilots_by_reference, ["p"], ["VO", "PilotStamp", "PilotID"])
-    assert row._asdict() == {"VO": "lab", "PilotStamp": "s", "PilotID": 1}
+    [(columns, jobs)] = await read(pilots.pilots_with_jobs, ["p"], ["VO", "PilotStamp", "PilotID"])
+    assert list(columns.items()) == [("VO", "lab"), ("PilotStamp", "s"), ("PilotID", 1)]
+    assert jobs == []
 
 
 @pytest.mark.parametrize(
@@ -234,8 +235,8 @@ async def test_more_references_than_fit_into_a_statement(
 ) -> None:
     """Pilots come by ascending id and once each, however many references there are."""
     await write(pilots.add_pilots, [pilot("a"), pilot("b")])
-    found = await read(pilots.pilots_by_reference, references, ["PilotJobReference", "PilotID"])
-    assert [row[0] for row in found] == ["a", "b"]
+    found = await read(pilots.pilots_with_jobs, references, ["PilotJobReference"])
+    assert [columns["PilotJobReference"] for columns, _ in found] == ["a", "b"]
 
 
 async def test_stamps_in_use(read: Query, write: Query) -> None:
@@ -260,11 +261,11 @@ async def mapped(write: Query, clock: Any) -> None:
     await write(ran)
 
 
-async def test_jobs_by_pilot(read: Query, mapped: None) -> None:
-    """The jobs of each pilot that ran one, in the order in which they were stored."""
-    assert await read(pilots.jobs_by_pilot, [3, 2, 1, 999]) == {1: [7, 8], 3: [8, 8]}
-    assert await read(pilots.jobs_by_pilot, [1, *range(100, 100 + MANY), 3]) == {1: [7, 8], 3: [8, 8]}
-    assert await read(pilots.jobs_by_pilot, []) == {}
+@pytest.mark.parametrize("references", [["0", "1", "2"], [], [*"210", *map(str, range(100, 100 + MANY))]])
+async def test_jobs_of_pilots(read: Query, mapped: None, references: list[str]) -> None:
+    """Each pilot comes with the jobs that it ran, also with one that is stored twice."""
+    found = await read(pilots.pilots_with_jobs, references, ["PilotID"])
+    assert [(columns["PilotID"], jobs) for columns, jobs in found] == [(1, [7, 8]), (2, []), (3, [8, 8])]
 
 
 async def test_pilots_of_jobs(read: Query, mapped: None) -> None:

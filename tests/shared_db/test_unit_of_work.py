@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from sqlalchemy import Executable, func, select, text
 
 from shared_db.connection import Databases, UnitOfWork, open_databases
+from shared_db.engines.sqlite import POOL_SIZE
 from shared_db.errors import Conflict, DataError
 from shared_db.schema import SCHEMAS
 from shared_db.schema.job_db import JOB_DB, JobJDLs, Jobs
@@ -20,8 +22,6 @@ from shared_db.schema.pilot_agents_db import PILOT_AGENTS_DB, PilotAgents
 
 # Longer than anything here takes, so that what hangs is a failure and not a hanging suite.
 PATIENCE = 20.0
-# The same for what is known to hang.
-KNOWN_TO_HANG = 0.5
 
 JDL = {"JDL": "", "JobRequirements": "", "OriginalJDL": ""}
 JOB_WITHOUT_JDL = Jobs.insert().values(JobID=777)
@@ -148,6 +148,36 @@ async def test_a_reading_unit_refuses_changes(
     else:
         await attempt()
     assert await contents() == before
+
+
+@pytest.mark.parametrize("rehearsed", [False, True])
+async def test_a_unit_is_not_used_after_its_end(
+    databases: Databases, pilots: Any, attempt: Any, rehearsed: bool
+) -> None:
+    """Who keeps a unit longer than its block lasts gets an error, and keeps nobody else waiting."""
+    async with databases.rehearsal() if rehearsed else databases.unit_of_work(write=True) as work:
+        pass
+    assert isinstance(await attempt(pilots.all_in(work)), RuntimeError | DataError)
+    async with asyncio.timeout(PATIENCE):
+        await pilots.add("real")
+
+
+async def test_statements_of_one_unit_asked_for_at_once(databases: Databases, pilots: Any) -> None:
+    """They share the unit's transaction, also where it has to be waited for."""
+    begun, release = asyncio.Event(), asyncio.Event()
+
+    async def hold() -> None:
+        async with databases.unit_of_work(write=True) as work:
+            await work.connection(PILOT_AGENTS_DB)
+            begun.set()
+            await release.wait()
+
+    holding = asyncio.create_task(hold())
+    await begun.wait()
+    asyncio.get_running_loop().call_later(0.05, release.set)
+    async with asyncio.timeout(PATIENCE), databases.unit_of_work(write=True) as work:
+        assert await asyncio.gather(pilots.all_in(work), pilots.all_in(work)) == [[], []]
+    await holding
 
 
 @pytest.mark.parametrize("held", [[], [JOB_DB], [name for name in SCHEMAS if name != JOB_DB]])
@@ -329,6 +359,36 @@ async def test_a_rehearsal_that_ends_under_a_running_statement_leaves_nothing(
     assert await pilots.all() == []
 
 
+async def test_a_rehearsal_cancelled_while_it_waits_for_a_task_leaves_nothing(
+    databases: Databases, pilots: Any
+) -> None:
+    """A task left behind may hold a unit when the rehearsal ends; cancelling the wait keeps nobody out."""
+    begun, release = asyncio.Event(), asyncio.Event()
+
+    async def hold() -> None:
+        async with databases.unit_of_work(write=True) as work:
+            await pilots.add_in(work, "rehearsed")
+            begun.set()
+            await release.wait()
+
+    async def rehearse() -> asyncio.Task[None]:
+        async with databases.rehearsal():
+            left_behind = asyncio.create_task(hold())
+            await begun.wait()
+        return left_behind
+
+    rehearsing = asyncio.create_task(rehearse())
+    await begun.wait()
+    await asyncio.sleep(0.02)
+    rehearsing.cancel()
+    await asyncio.sleep(0.02)
+    release.set()
+    await asyncio.wait([rehearsing])
+    async with asyncio.timeout(PATIENCE):
+        await pilots.add("real")
+    assert await pilots.all() == ["real"]
+
+
 async def test_a_unit_cancelled_twice_leaves_nothing(pilots: Any, gate: Any) -> None:
     """A task that is cancelled again while its statement still runs keeps none of its changes."""
     gate.hold_statement("INSERT")
@@ -442,15 +502,30 @@ async def test_writers_that_use_two_files_in_different_order_do_not_deadlock(two
         async with two_files.unit_of_work(write=True) as work:
             await work.connection(first)
             # Where the other cannot come this far, it waits for this unit, as it should.
-            try:
+            with contextlib.suppress(TimeoutError, asyncio.BrokenBarrierError):
                 async with asyncio.timeout(0.1):
                     await both.wait()
-            except (TimeoutError, asyncio.BrokenBarrierError):
-                pass
             await work.connection(second)
 
-    async with asyncio.timeout(KNOWN_TO_HANG):
+    async with asyncio.timeout(PATIENCE):
         await asyncio.gather(use(JOB_DB, PILOT_AGENTS_DB), use(PILOT_AGENTS_DB, JOB_DB))
+
+
+async def test_readers_that_use_two_files_in_different_order_do_not_deadlock(two_files: Databases) -> None:
+    """As many as each pool has places ask for jobs first, as many for pilots first; all end."""
+    all_at_once = asyncio.Barrier(2 * POOL_SIZE)
+
+    async def use(first: str, second: str) -> None:
+        async with two_files.unit_of_work() as work:
+            await work.connection(first)
+            with contextlib.suppress(TimeoutError, asyncio.BrokenBarrierError):
+                async with asyncio.timeout(0.1):
+                    await all_at_once.wait()
+            await work.connection(second)
+
+    async with asyncio.timeout(PATIENCE):
+        orders = [(JOB_DB, PILOT_AGENTS_DB), (PILOT_AGENTS_DB, JOB_DB)] * POOL_SIZE
+        await asyncio.gather(*[use(*order) for order in orders])
 
 
 # Many at once

@@ -1,0 +1,278 @@
+"""Our own DISET client, against our own server and against servers that misbehave."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import socket
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from legacy_rpc.client.diset import CallError, Endpoint, call, client_tls
+from legacy_rpc.codecs.diset import frame
+from legacy_rpc.codecs.encodings import DENCODE, JENCODE, Encoding
+from legacy_rpc.messages import Call, Failure, Identity, Outcome, Proposal
+
+ENCODINGS = pytest.mark.parametrize("encoding", [DENCODE, JENCODE], ids=lambda encoding: encoding.name)
+SERVICE = "Test/Echo"
+
+
+def s_ok(value: Any) -> bytes:
+    """A frame with a value."""
+    return frame(JENCODE.encode({"OK": True, "Value": value}))
+
+
+@pytest.fixture
+def tls(pki) -> ssl.SSLContext:
+    """What alice shows."""
+    return client_tls(pki.files["alice"], pki.ca_path)
+
+
+def endpoint(served: Any, host: str = "localhost") -> Endpoint:
+    """Where a server is."""
+    return Endpoint(host, served.port, SERVICE)
+
+
+# --- addresses and credentials
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("dips://h.example.org:9130/Test/Echo", Endpoint("h.example.org", 9130, SERVICE)),
+        ("dips://127.0.0.1:1/Test/Echo/", Endpoint("127.0.0.1", 1, SERVICE)),
+        ("dips://[::1]:9130/Test/Echo", Endpoint("::1", 9130, SERVICE)),
+    ],
+)
+def test_url(url: str, expected: Endpoint) -> None:
+    """A service's URL names host, port and service."""
+    assert Endpoint.parse(url) == expected
+
+
+NO_URLS = [
+    "",
+    "Test/Echo",
+    "dip://h:9130/Test/Echo",
+    "https://h:9130/Test/Echo",
+    "dips://h/Test/Echo",
+    "dips://:9130/Test/Echo",
+    "dips://h:9130",
+    "dips://h:9130/",
+    "dips://h:0/Test/Echo",
+    "dips://h:99999/Test/Echo",
+    "dips://h:port/Test/Echo",
+    "dips://[::1:9130/Test/Echo",
+]
+
+
+@pytest.mark.parametrize("url", NO_URLS)
+def test_no_url(url: str) -> None:
+    """Anything else is an error that repeats what was given."""
+    with pytest.raises(CallError) as refused:
+        Endpoint.parse(url)
+    assert url in str(refused.value)
+
+
+def test_credentials_that_cannot_be_used(pki, tmp_path: Path) -> None:
+    """The error names the file and the option that mends it."""
+    alice, missing = pki.files["alice"], tmp_path / "missing"
+    rubbish = tmp_path / "rubbish"
+    rubbish.write_text("no certificate")
+    for proxy, ca_path, words in [
+        (alice, missing, f"{missing}: no CA directory: name one with --ca-path or X509_CERT_DIR"),
+        (missing, pki.ca_path, f"{missing}: no usable proxy ("),
+        (rubbish, pki.ca_path, "name one with --proxy or X509_USER_PROXY"),
+        (pki.certificate, pki.ca_path, f"{pki.certificate}: no usable proxy ("),
+    ]:
+        with pytest.raises(CallError) as refused:
+            client_tls(proxy, ca_path)
+        assert words in str(refused.value)
+
+
+async def test_certificate_and_key_in_two_files(pki, serve) -> None:
+    """A host's certificate and key are two files, and it calls with them."""
+    served = await serve()
+    tls = client_tls(pki.certificate, pki.ca_path, pki.key)
+    assert await call(endpoint(served), "echo", ["x"], tls) == {"OK": True, "Value": "x"}
+    assert served.calls[0].identity.username == "wherry.example.org"
+
+
+# --- calls
+
+
+@ENCODINGS
+async def test_call(serve, tls: ssl.SSLContext, encoding: Encoding) -> None:
+    """A call brings its arguments there and its value back."""
+    served = await serve()
+    value = {
+        "when": datetime.datetime.fromisoformat("2026-11-21 12:00:01"),
+        "numbers": [1, 2.5],
+        "text": "h\u00e9llo" * 50_000,
+    }
+    answer = await call(endpoint(served), "echo", [value, 2], tls, encoding=encoding, client_version="9.1.22")
+    assert answer == {"OK": True, "Value": value}
+    (told,) = served.calls
+    assert (told.service, told.method, told.arguments) == (SERVICE, "echo", [value, 2])
+    assert (told.client_version, told.identity.username) == ("9.1.22", "alice")
+
+
+async def test_proposal_like_diracs_own(serve, tls: ssl.SSLContext) -> None:
+    """The proposal's fields are those of a DIRAC 9 client without a configuration."""
+    expected = Proposal(SERVICE, "RPC", "echo", "", "9.1.22", "None", "unknown", "dips", "127.0.0.1")
+    seen: list[Proposal] = []
+
+    def admit(proposal: Proposal, _credential: Any) -> Identity:
+        seen.append(proposal)
+        return Identity("alice", "demo_user")
+
+    await call(endpoint(await serve(admit=admit)), "echo", [], tls, client_version="9.1.22")
+    assert seen == [expected]
+
+
+@pytest.mark.parametrize("acknowledged", [True, False])
+@ENCODINGS
+async def test_failure(serve, tls: ssl.SSLContext, encoding: Encoding, acknowledged: bool) -> None:
+    """An error is an answer, in place of the acknowledgement and after it."""
+    failure = Failure("no", 1504, {"JobID": 7})
+
+    def refuse(*_: Any) -> Identity:
+        raise failure
+
+    async def fail(_call: Call) -> Outcome:
+        return failure
+
+    served = await (serve(handle=fail) if acknowledged else serve(admit=refuse))
+    answer = await call(endpoint(served), "echo", [], tls, encoding=encoding)
+    assert answer == {"OK": False, "Errno": 1504, "Message": "no", "JobID": 7}
+
+
+async def test_many_calls_at_once(serve, tls: ssl.SSLContext) -> None:
+    """Calls do not mix."""
+    served = await serve()
+    answers = await asyncio.gather(*(call(endpoint(served), "echo", [n], tls) for n in range(30)))
+    assert [answer["Value"] for answer in answers] == list(range(30))
+
+
+# --- servers that cannot be called
+
+
+async def test_nobody_listens(tls: ssl.SSLContext) -> None:
+    """A refused connection is an error that says where."""
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+        with pytest.raises(CallError, match=f"localhost:{port} cannot be called: "):
+            await call(Endpoint("localhost", port, SERVICE), "echo", [], tls)
+
+
+async def test_no_host_name(tls: ssl.SSLContext) -> None:
+    """A name that no host can have is an error that repeats it."""
+    host = "a" * 70
+    with pytest.raises(CallError, match=f"{host}:9130 cannot be called: "):
+        await call(Endpoint(host, 9130, SERVICE), "echo", [], tls)
+
+
+async def test_a_server_of_another_authority(serve, pki) -> None:
+    """A server whose authority is not in the CA directory is not spoken to."""
+    served = await serve()
+    tls = client_tls(pki.files["alice"], pki.other_ca_path)
+    with pytest.raises(CallError, match=r"cannot be called: .*certificate verify failed"):
+        await call(endpoint(served), "echo", ["secret"], tls)
+    assert served.calls == []
+
+
+async def test_a_server_of_another_name(serve, tls: ssl.SSLContext) -> None:
+    """A server whose certificate does not name the host is not spoken to."""
+    served = await serve(listening=socket.create_server(("127.0.0.2", 0)))
+    with pytest.raises(CallError, match=r"127\.0\.0\.2:.*certificate is not valid for"):
+        await call(endpoint(served, "127.0.0.2"), "echo", ["secret"], tls)
+    assert served.calls == []
+
+
+@pytest.mark.parametrize("caller", ["expired", "forged"])
+async def test_a_server_that_does_not_let_in(serve, pki, caller: str) -> None:
+    """A client that TLS does not let in learns that it was not answered."""
+    tls = client_tls(pki.files[caller], pki.ca_path)
+    with pytest.raises(CallError, match="^localhost:"):
+        await call(endpoint(await serve()), "echo", [], tls)
+
+
+# --- servers that misbehave
+
+Script = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+@asynccontextmanager
+async def scripted(pki: Any, script: Script) -> AsyncIterator[Endpoint]:
+    """A TLS server that follows a script on every connection, then closes it."""
+
+    async def follow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            with suppress(ConnectionError, asyncio.IncompleteReadError):
+                await script(reader, writer)
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(follow, "127.0.0.1", 0, ssl=pki.server())
+    async with server:
+        yield Endpoint("localhost", server.sockets[0].getsockname()[1], SERVICE)
+
+
+def saying(*answers: bytes) -> Script:
+    """Hears one message and gives the next answer, for each of them."""
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for answer in answers:
+            length = await reader.readuntil(b":")
+            await reader.readexactly(int(length[:-1]))
+            for byte in answer:
+                writer.write(bytes([byte]))
+        await writer.drain()
+
+    return script
+
+
+async def test_answers_byte_by_byte(pki, tls: ssl.SSLContext) -> None:
+    """A server may send its answers in the smallest pieces, and more than was asked."""
+    async with scripted(pki, saying(s_ok(None), s_ok("done") + b"more")) as where:
+        assert await call(where, "echo", [], tls) == {"OK": True, "Value": "done"}
+
+
+@pytest.mark.parametrize(
+    ("answers", "words"),
+    [
+        ([], "closed the connection without an answer"),
+        ([b""], "closed the connection without an answer"),
+        ([s_ok(None), b""], "closed the connection without an answer"),
+        ([s_ok(None), s_ok("done")[:-3]], "closed the connection without an answer"),
+        ([b"garbage"], "answered nonsense: A message must begin with its length"),
+        ([s_ok(None), frame(b"[]")], "answered nonsense: The server's message is no S_OK or S_ERROR"),
+        ([b"99999999:"], "answered nonsense: A message of 99999999 bytes is larger than the limit"),
+    ],
+)
+async def test_no_answer(pki, tls: ssl.SSLContext, answers: list[bytes], words: str) -> None:
+    """A server that closes too early or talks nonsense gives an error that says so."""
+    async with scripted(pki, saying(*answers)) as where:
+        with pytest.raises(CallError, match=f"^localhost:{where.port} {words}"):
+            await call(where, "echo", [], tls)
+
+
+async def test_no_answer_in_time(pki, tls: ssl.SSLContext) -> None:
+    """A server that accepts and says nothing is given up, before and after TLS is up."""
+
+    async def silence(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+        while await reader.read(65536):
+            pass
+
+    async with scripted(pki, silence) as where:
+        with pytest.raises(CallError, match="did not answer within 0.2 s"):
+            await call(where, "echo", [], tls, seconds=0.2)
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        where = Endpoint("localhost", mute.getsockname()[1], SERVICE)
+        with pytest.raises(CallError, match="did not answer within 0.2 s"):
+            await call(where, "echo", [], tls, seconds=0.2)
