@@ -125,6 +125,7 @@ class Databases:
             raise ValueError(f"no URL for {', '.join(sorted(missing))}")
         self._engines = dict(engines)
         self._rehearsal: ContextVar[_Rehearsal | None] = ContextVar("rehearsal", default=None)
+        self._joined: ContextVar[bool] = ContextVar("joined", default=False)
 
     @asynccontextmanager
     async def unit_of_work(self, *, write: bool = False) -> AsyncIterator[UnitOfWork]:
@@ -138,12 +139,18 @@ class Databases:
             async with _ending(work):
                 yield work
             return
+        if self._joined.get():
+            raise RuntimeError("a unit of work was asked for inside another one of a rehearsal")
         async with rehearsal.turn:
             if rehearsal.over:
                 raise RuntimeError("the rehearsal that this task belongs to is over")
             joined = _Joined(rehearsal.outer, write=write)
-            async with _ending(joined):
-                yield joined
+            token = self._joined.set(True)
+            try:
+                async with _ending(joined):
+                    yield joined
+            finally:
+                self._joined.reset(token)
 
     @asynccontextmanager
     async def rehearsal(self) -> AsyncIterator[UnitOfWork]:
@@ -151,6 +158,8 @@ class Databases:
 
         Yields the outer unit, through which the effects can be read before they are gone.
         """
+        if self._rehearsal.get() is not None:
+            raise RuntimeError("a rehearsal was asked for inside another one")
         outer = UnitOfWork(self._engines, write=True)
         rehearsal = _Rehearsal(outer)
         token = self._rehearsal.set(rehearsal)

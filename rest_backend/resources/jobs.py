@@ -19,12 +19,10 @@ from rest_backend.models import (
 from rest_backend.operations import Answer, Context, Operation
 from rest_backend.policies import MANAGE_JOBS, QUERY_JOBS
 from rest_backend.resources.answers import paged
-from shared_db.connection import UnitOfWork
-from shared_db.errors import InvalidQuery
-from shared_db.queries.conditions import Condition
+from rest_backend.resources.pseudo_parameters import resolved
 from shared_db.queries.jobs import StatusUpdate, logging_by_job, set_job_statuses
 from shared_db.queries.pilots import jobs_of_stamps
-from shared_db.queries.search import Search, find_page
+from shared_db.queries.search import find_page
 from shared_db.schema.job_db import Jobs
 
 LOGGING_INFO = "LoggingInfo"
@@ -38,7 +36,12 @@ async def search_jobs(context: Context, body: SearchParams | None, paging: Pagin
     (a column) adds each job's history.
     """
     search = (body or SearchParams()).search_for(paging)
-    search = await _with_pilot_stamps(context.work, search)
+    search = await resolved(
+        search,
+        PILOT_STAMP,
+        "JobID",
+        lambda stamps: jobs_of_stamps(context.work, [str(each) for each in stamps]),
+    )
     wants_logging = search.columns is not None and LOGGING_INFO in search.columns
     if wants_logging:
         search = replace(search, columns=_besides_logging(search.columns or []))
@@ -54,28 +57,6 @@ def _besides_logging(columns: Any) -> list[str] | None:
     """The real columns asked for beside LoggingInfo; alone it means all, and JobID always comes."""
     others = [name for name in columns if name != LOGGING_INFO]
     return ["JobID", *others] if others else None
-
-
-async def _with_pilot_stamps(work: UnitOfWork, search: Search) -> Search:
-    """Turn conditions on ``PilotStamp`` into conditions on JobID."""
-    stamps = [condition for condition in search.conditions if condition.column == PILOT_STAMP]
-    if not stamps:
-        return search
-    others = [condition for condition in search.conditions if condition.column != PILOT_STAMP]
-    if any(condition.column == "JobID" for condition in others):
-        raise InvalidQuery(
-            "Cannot combine 'PilotStamp' pseudo-parameter with a real 'JobID' filter in the same request."
-        )
-    for condition in stamps:
-        if condition.operator not in ("eq", "in"):
-            raise InvalidQuery(
-                f"Operator {condition.operator} is not supported on the 'PilotStamp' pseudo-parameter;"
-                " use 'eq' or 'in'."
-            )
-        stamps = condition.value if isinstance(condition.value, list) else [condition.value]
-        job_ids = await jobs_of_stamps(work, [str(stamp) for stamp in stamps])
-        others.append(Condition("JobID", "in", job_ids))
-    return replace(search, conditions=others)
 
 
 async def patch_job_statuses(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -27,11 +27,12 @@ from rest_backend.policies import (
     sees_all_pilots,
 )
 from rest_backend.resources.answers import paged
+from rest_backend.resources.pseudo_parameters import resolved
 from shared_db.connection import UnitOfWork
 from shared_db.errors import InvalidQuery
 from shared_db.queries.conditions import Condition
 from shared_db.queries.pilots import add_pilots, pilots_of_jobs, stamps_in_use, update_pilots
-from shared_db.queries.search import Search, find_page, summarise
+from shared_db.queries.search import find_page, summarise
 from shared_db.schema.pilot_agents_db import JobToPilotMapping, PilotAgents
 
 JOB_ID = "JobID"
@@ -114,7 +115,7 @@ async def search_pilots(context: Context, body: SearchParams | None, paging: Pag
     The pseudo-parameter ``JobID`` (a condition) means the pilots that ran a job.
     """
     search = (body or SearchParams()).search_for(paging)
-    search = await _with_job_ids(context.work, search)
+    search = await resolved(search, JOB_ID, "PilotID", _pilots_of(context.work))
     search = replace(search, conditions=[*search.conditions, *_own_vo(context)])
     return paged(await find_page(context.work, PilotAgents, search), paging, "pilots")
 
@@ -136,27 +137,15 @@ def _own_vo(context: Context) -> list[Condition]:
     return [] if sees_all_pilots(context.caller) else [Condition("VO", "eq", context.caller.vo)]
 
 
-async def _with_job_ids(work: UnitOfWork, search: Search) -> Search:
-    """Turn conditions on ``JobID`` into conditions on PilotID."""
-    job_conditions = [condition for condition in search.conditions if condition.column == JOB_ID]
-    if not job_conditions:
-        return search
-    others = [condition for condition in search.conditions if condition.column != JOB_ID]
-    if any(condition.column == "PilotID" for condition in others):
-        raise InvalidQuery(
-            "Cannot combine 'JobID' pseudo-parameter with a real 'PilotID' filter in the same request."
-        )
-    for condition in job_conditions:
-        values = condition.value if isinstance(condition.value, list) else [condition.value]
-        if condition.operator not in ("eq", "in"):
-            raise InvalidQuery(
-                f"Operator {condition.operator} is not supported on the 'JobID' pseudo-parameter;"
-                " use 'eq' or 'in'."
-            )
-        if not all(isinstance(value, int) for value in values):
+def _pilots_of(work: UnitOfWork) -> Callable[[list[Any]], Awaitable[list[int]]]:
+    """The pilots that ran some jobs."""
+
+    async def pilots(job_ids: list[Any]) -> list[int]:
+        if not all(isinstance(job_id, int) for job_id in job_ids):
             raise InvalidQuery("'JobID' pseudo-parameter values must be integers.")
-        others.append(Condition("PilotID", "in", await pilots_of_jobs(work, values)))
-    return replace(search, conditions=others)
+        return await pilots_of_jobs(work, job_ids)
+
+    return pilots
 
 
 OPERATIONS = (

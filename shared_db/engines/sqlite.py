@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
+import regex
 from sqlalchemy import Connection as SyncConnection
 from sqlalchemy import Engine as SyncEngine
 from sqlalchemy import Executable, MetaData, NestedTransaction, create_engine, event, exc
@@ -64,6 +65,7 @@ class SqliteEngine:
             "sqlite://", creator=self._open, poolclass=QueuePool, pool_size=POOL_SIZE, max_overflow=0
         )
         event.listen(engine, "begin", _begin)
+        event.listen(engine, "connect", _provide_regexp)
         event.listen(engine, "checkout", self._check_file)
         return engine
 
@@ -130,7 +132,9 @@ class SqliteEngine:
         future = asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
         try:
             return await to_its_end(future)
-        except (exc.SQLAlchemyError, sqlite3.Error, OverflowError, UnicodeEncodeError) as error:
+        except (OverflowError, UnicodeEncodeError) as error:
+            raise InvalidQuery(f"A value cannot be stored or looked for: {error}") from error
+        except (exc.SQLAlchemyError, sqlite3.Error) as error:
             raise _translated(error) from error
 
     async def dispose(self) -> None:
@@ -207,6 +211,22 @@ class SqliteSavepoint:
         await self._engine.in_thread(self._nested.rollback)
 
 
+REGEX_SECONDS = 0.05
+_FUNCTION_FAILED = "user-defined function raised exception"
+
+
+def _provide_regexp(driver: sqlite3.Connection, _record: ConnectionPoolEntry) -> None:
+    """SQLite's REGEXP; with SQLAlchemy's own a pattern could keep the whole process busy for ever."""
+
+    def matches(pattern: str, text: object) -> bool:
+        return (
+            text is not None
+            and regex.search(pattern, str(text), timeout=REGEX_SECONDS, concurrent=True) is not None
+        )
+
+    driver.create_function("regexp", 2, matches, deterministic=True)
+
+
 def _begin(connection: SyncConnection) -> None:
     """Take the write lock at once when rows will be changed.
 
@@ -225,12 +245,12 @@ def _begin(connection: SyncConnection) -> None:
 def _translated(error: Exception) -> Exception:
     """The driver's exception in the domain's words; a statement that is wrong in itself stays a bug."""
     match error:
-        case OverflowError() | UnicodeEncodeError():
-            return InvalidQuery(f"A value cannot be stored or looked for: {error}")
         case exc.ProgrammingError():
             return error
         case exc.IntegrityError():
             return Conflict(str(error.orig))
+        case exc.DatabaseError() if _FUNCTION_FAILED in str(error.orig):
+            return InvalidQuery("A regular expression takes too long: write a simpler one")
         case exc.DatabaseError():
             return Unavailable(f"Database is not available: {error.orig}")
         case sqlite3.Error() | exc.DisconnectionError() | exc.InvalidRequestError():

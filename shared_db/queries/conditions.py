@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import MAXYEAR, datetime, timedelta
 from typing import Any
 
+import regex
 from sqlalchemy import Column, ColumnElement, DateTime, Double, Integer, Numeric, Table, and_, bindparam, or_
 
 from shared_db.errors import InvalidQuery
@@ -99,8 +100,8 @@ def _text(condition: Condition) -> Any:
         return [str(each) for each in values]
     if condition.operator == "regex":
         try:
-            re.compile(str(values))
-        except re.error as error:
+            regex.compile(str(values))
+        except regex.error as error:
             raise InvalidQuery(f"Invalid regex {values}") from error
     return str(values)
 

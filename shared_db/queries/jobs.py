@@ -230,7 +230,7 @@ async def _write_changes(work: UnitOfWork, changes: Mapping[int, Mapping[str, An
         {"which": job_id} | {name: value for name, value in change.items() if value is not None}
         for job_id, change in changes.items()
     ]
-    for some in by_columns(row for row in rows if len(row) > 1):
+    for some in by_columns(sorted((row for row in rows if len(row) > 1), key=list)):
         values: dict[str, Any] = {name: bindparam(name) for name in some[0] if name != "which"}
         statement = Jobs.update().where(Jobs.c.JobID == bindparam("which")).values(values)
         await work.change(JOB_DB, statement, some)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import islice
+from itertools import groupby, islice
 from typing import Any, TypeVar
 
 from sqlalchemy import ColumnElement, Integer, String, Table, or_
@@ -19,11 +19,11 @@ LARGEST_UNSIGNED = 2**32 - 1
 
 
 def by_columns(rows: Iterable[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
-    """The rows in groups that have the same columns, since one statement names the same columns for all."""
-    groups: dict[frozenset[str], list[Mapping[str, Any]]] = {}
-    for row in rows:
-        groups.setdefault(frozenset(row), []).append(row)
-    return list(groups.values())
+    """Runs of rows that have the same columns, since one statement names the same columns for all.
+
+    The order is kept: rows get their numbers in it.
+    """
+    return [list(run) for _, run in groupby(rows, key=frozenset)]
 
 
 def storable(text: str) -> bool:

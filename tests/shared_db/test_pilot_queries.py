@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from shared_db.connection import Databases
-from shared_db.errors import DataError, InvalidValue
+from shared_db.errors import InvalidValue
 from shared_db.queries import pilots
 from shared_db.schema.pilot_agents_db import PILOT_AGENTS_DB, JobToPilotMapping, PilotAgents
 
@@ -179,14 +179,24 @@ async def test_nothing_is_no_value(read: Query, write: Query, column: str) -> No
 
 
 @pytest.mark.parametrize(
-    "values", [{"StatusReason": "na\udcefve"}, {"CurrentJobID": 2**64}], ids=["no text", "64 bits"]
+    ("column", "value"),
+    [
+        ("StatusReason", "na\udcefve"),
+        ("CurrentJobID", 2**32),
+        ("CurrentJobID", -1),
+        ("CurrentJobID", 2**64),
+    ],
+    ids=["bytes that are no text", "too large", "negative", "64 bits"],
 )
-async def test_what_the_driver_cannot_carry_is_refused(
-    write: Query, attempt: Any, values: dict[str, Any]
+async def test_what_a_column_cannot_hold_is_refused(
+    write: Query, read: Query, column: str, value: Any
 ) -> None:
-    """Bytes that are no text (DISET brings them) and numbers beyond all columns are a DataError."""
-    await write(pilots.add_pilots, [pilot()])
-    assert isinstance(await attempt(update(write, ["p"], **values)), DataError)
+    """Bytes that are no text (DISET brings them) and numbers out of range are refused, naming the column."""
+    await write(pilots.add_pilots, [pilot(CurrentJobID=2**32 - 1)])
+    with pytest.raises(InvalidValue) as refused:
+        await update(write, ["p"], **{column: value})
+    assert refused.value.column == column
+    assert await everything(read, "CurrentJobID", "StatusReason") == [(2**32 - 1, "Unknown")]
 
 
 # Looking up

@@ -14,7 +14,9 @@ from sqlalchemy import select
 
 from shared_db.connection import Databases, open_databases
 from shared_db.engines.sqlite import POOL_SIZE
-from shared_db.errors import Conflict, Unavailable
+from shared_db.errors import Conflict, InvalidQuery, Unavailable
+from shared_db.queries.conditions import Condition
+from shared_db.queries.search import Search, find_page
 from shared_db.schema import SCHEMAS
 from shared_db.schema.job_db import JOB_DB, JobCommands, JobJDLs, Jobs
 from shared_db.schema.pilot_agents_db import PILOT_AGENTS_DB, PilotAgents
@@ -411,3 +413,18 @@ async def test_tasks_cancelled_at_any_moment(databases: Databases, pilots: Any) 
     found = await pilots.all()
     assert found[0::2] == found[1::2]
     await all_is_well(databases, pilots)
+
+
+async def test_a_regular_expression_that_takes_too_long(databases: Databases, pilots: Any) -> None:
+    """It is the asker's error, and meanwhile others are served."""
+    await pilots.add("a" * 60 + "b")
+    condition = Condition("PilotJobReference", "regex", "(a|aa)+$")
+
+    async def search() -> None:
+        async with databases.unit_of_work() as work:
+            await find_page(work, PilotAgents, Search(conditions=[condition]))
+
+    async with asyncio.timeout(PATIENCE):
+        with pytest.raises(InvalidQuery, match="takes too long"):
+            await search()
+    assert len(await pilots.all()) == 1

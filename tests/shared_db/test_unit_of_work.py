@@ -574,3 +574,17 @@ async def test_logical_databases_of_one_file_share_a_transaction(databases: Data
     """Names that lie in one file are one connection of a unit, so that they cannot wait for each other."""
     async with databases.unit_of_work(write=True) as work:
         assert await work.connection(JOB_DB) is await work.connection(JOB_LOGGING_DB)
+
+
+async def test_units_inside_one_another_in_a_rehearsal_are_an_error(databases: Databases) -> None:
+    """They would wait for each other for ever; so would a rehearsal in a rehearsal."""
+    async with databases.rehearsal():
+        async with databases.unit_of_work():
+            with pytest.raises(RuntimeError, match="inside another one"):
+                async with databases.unit_of_work():
+                    pass
+        with pytest.raises(RuntimeError, match="inside another one"):
+            async with databases.rehearsal():
+                pass
+        async with databases.unit_of_work():
+            pass
