@@ -28,11 +28,9 @@ class Errno(enum.IntEnum):
         member.text = text
         return member
 
-    EVALUE = 1004, "Wrong value passed"
     ENOAUTH = 1111, "Unauthorized query"
     EDB = 1130, "Database Error"
     EMYSQL = 1131, "MySQL Error"
-    EWMSUKN = 1500, "Unknown WMS error"
     EWMSJMAN = 1504, "Job management error"
     EWMSNOPILOT = 1550, "No pilots found"
 

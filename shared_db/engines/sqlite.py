@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,8 +21,8 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection, QueuePool
 
 from shared_db.engines.base import Parameters, Result
+from shared_db.engines.threads import WorkerThreads
 from shared_db.errors import Conflict, InvalidQuery, Unavailable
-from shared_db.waiting import to_its_end
 
 T = TypeVar("T")
 
@@ -53,7 +52,7 @@ class SqliteEngine:
         self._path = Path(database).absolute()
         self._mode = "rwc" if create else "rw"
         self._busy_seconds = busy_seconds
-        self._threads = ThreadPoolExecutor(POOL_SIZE, thread_name_prefix="sqlite")
+        self._threads = WorkerThreads("sqlite", helpers=POOL_SIZE - 1)
         self.sync = self._make_engine()
         # Nobody waits for a connection or for SQLite's one write lock while holding a thread: those threads
         # are needed by the very transactions that are waited for.
@@ -129,9 +128,8 @@ class SqliteEngine:
         A cancelled caller, however often, still waits for the thread: the connection must not be used twice
         at a time.
         """
-        future = asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
         try:
-            return await to_its_end(future)
+            return await self._threads.run(function, *arguments)
         except (OverflowError, UnicodeEncodeError) as error:
             raise InvalidQuery(f"A value cannot be stored or looked for: {error}") from error
         except (exc.SQLAlchemyError, sqlite3.Error) as error:
@@ -140,7 +138,7 @@ class SqliteEngine:
     async def dispose(self) -> None:
         """Close every connection and thread."""
         self.sync.dispose()
-        await asyncio.to_thread(self._threads.shutdown)
+        await self._threads.end()
 
 
 class SqliteConnection:

@@ -57,14 +57,8 @@ _ALLOWED: Mapping[str, frozenset[str]] = {
 def may_move(current: str, wanted: str) -> bool:
     """True when a job in ``current`` may be put in ``wanted``; staying is always allowed.
 
+    Asking for an illegal move is no error: the job then stays where it is.
+
     A status that the machine does not know (a site's own, or a very old one) can be left for nothing.
     """
     return current == wanted or wanted in _ALLOWED.get(current, ())
-
-
-def next_state(current: str, wanted: str) -> str:
-    """The status a job has after being asked to go from ``current`` to ``wanted``.
-
-    An illegal move is no error: the job stays where it is.
-    """
-    return wanted if may_move(current, wanted) else current

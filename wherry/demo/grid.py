@@ -32,7 +32,6 @@ Say = Callable[[str], None]
 
 SERVICE = "WorkloadManagement/PilotManager"
 METHOD = "getPilotSummary"
-HOST = "localhost"
 # How long the edited plan may take to be in force; the promise is one second.
 TAKES_EFFECT_SECONDS = 5.0
 
