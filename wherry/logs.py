@@ -49,10 +49,6 @@ class _Aside(logging.Handler):
         self._waiting: deque[logging.LogRecord] = deque()
         self._some = threading.Event()
 
-    def createLock(self) -> None:  # noqa: N802 - logging's name
-        """A deque needs no lock."""
-        self.lock = None
-
     def emit(self, record: logging.LogRecord) -> None:
         """Keep the record; an exception is put into words here, since its frames would be kept alive."""
         if len(self._waiting) >= WAITING_RECORDS:

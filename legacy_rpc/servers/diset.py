@@ -141,8 +141,8 @@ class DisetProtocol(SecureProtocol):
         try:
             outcome = await self._server.handle(call)
         except Exception:  # `handle` never raises; if it does, nobody must be left waiting
-            logger.exception("unhandled error in %s.%s", call.service, call.method)
             self.abort()
+            logger.exception("unhandled error in %s.%s", call.service, call.method)
             return
         answered = self._loop.time()
         self.finish(self._conversation.answer(outcome))
