@@ -6,6 +6,7 @@ gathered: waking it for every record cost 0.4 ms of processor time a call, a qua
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 import threading
@@ -38,7 +39,12 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_text:
             line["exception"] = record.exc_text
-        return orjson.dumps(line, default=str, option=orjson.OPT_UTC_Z).decode()
+        try:
+            return orjson.dumps(line, default=str, option=orjson.OPT_UTC_Z).decode()
+        except orjson.JSONEncodeError:
+            # A peer's invalid UTF-8 (a surrogate in the text): the standard library escapes it.
+            line["time"] = line["time"].isoformat().replace("+00:00", "Z")
+            return json.dumps(line, default=str)
 
 
 class _Aside(logging.Handler):
@@ -92,8 +98,14 @@ class _Writer(threading.Thread):
             self._write(self._aside.gathered(BATCH_SECONDS))
         self._write(self._aside.rest())
 
+    def _line(self, record: logging.LogRecord) -> str:
+        try:
+            return self._formatter.format(record)
+        except Exception as error:  # noqa: BLE001 - one faulty record must not end the log
+            return orjson.dumps({"level": "error", "event": f"unreadable log record: {error!r}"}).decode()
+
     def _write(self, records: list[logging.LogRecord]) -> None:
-        lines = [f"{self._formatter.format(record)}\n" for record in records]
+        lines = [f"{self._line(record)}\n" for record in records]
         try:
             self._stream.write("".join(lines))
             self._stream.flush()
