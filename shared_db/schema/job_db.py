@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Column, ForeignKey, MetaData, String, Table, Text
+from sqlalchemy import Column, ForeignKey, MetaData, String, Table
 
-from shared_db.schema.types import MediumText, Seconds, Signed, Unsigned, flag, key
+from shared_db.schema.types import LongText, MediumText, Seconds, Signed, Unsigned, flag, key
 
 JOB_DB = "JobDB"
 metadata = MetaData(info={"database": JOB_DB})
@@ -15,7 +15,7 @@ JobJDLs = Table(
     metadata,
     Column("JobID", Unsigned, primary_key=True),
     Column("JDL", MediumText, nullable=False),
-    Column("JobRequirements", Text, nullable=False),
+    Column("JobRequirements", LongText, nullable=False),
     Column("OriginalJDL", MediumText, nullable=False),
     sqlite_autoincrement=True,
 )
@@ -62,13 +62,84 @@ Jobs = Table(
     key("StatusSite", "Status", "Site", table="Jobs"),
 )
 
+
+def job_id() -> Column[int]:
+    """The column by which a table belongs to Jobs; the key has no ON DELETE, so children go first."""
+    return Column("JobID", Unsigned, ForeignKey("Jobs.JobID"), primary_key=True, autoincrement=False)
+
+
+InputData = Table(
+    "InputData",
+    metadata,
+    job_id(),
+    Column("LFN", String(255), primary_key=True, server_default=""),
+    Column("Status", String(32), nullable=False, server_default="AprioriGood"),
+)
+
+OptimizerParameters = Table(
+    "OptimizerParameters",
+    metadata,
+    job_id(),
+    Column("Name", String(100), primary_key=True),
+    Column("Value", MediumText, nullable=False),
+)
+
+# What a job's parameters were before it was rescheduled for the (RescheduleCycle + 1)th time.
+AtticJobParameters = Table(
+    "AtticJobParameters",
+    metadata,
+    job_id(),
+    Column("Name", String(100), primary_key=True),
+    Column("Value", LongText, nullable=False),
+    Column("RescheduleCycle", Unsigned, primary_key=True, autoincrement=False),
+)
+
+# DIRAC 9.1.22 keeps parameters in OpenSearch; until then they were rows here (legacy-schema.md, 0.15).
+JobParameters = Table(
+    "JobParameters",
+    metadata,
+    job_id(),
+    Column("Name", String(100), primary_key=True),
+    Column("Value", LongText, nullable=False),
+)
+
+HeartBeatLoggingInfo = Table(
+    "HeartBeatLoggingInfo",
+    metadata,
+    job_id(),
+    Column("Name", String(100), primary_key=True),
+    Column("Value", LongText, nullable=False),
+    Column("HeartBeatTime", Seconds, primary_key=True),
+)
+
 JobCommands = Table(
     "JobCommands",
     metadata,
-    Column("JobID", Unsigned, ForeignKey("Jobs.JobID"), primary_key=True, autoincrement=False),
+    job_id(),
     Column("Command", String(100), nullable=False),
     Column("Arguments", String(100), primary_key=True),
     Column("Status", String(64), nullable=False, server_default="Received"),
     Column("ReceptionTime", Seconds, primary_key=True),
     Column("ExecutionTime", Seconds),
+)
+
+# The mask of sites is DIRAC 7.3's and 8.0's; 9.0 has none (legacy-schema.md, 1.3).
+SiteMask = Table(
+    "SiteMask",
+    metadata,
+    Column("Site", String(64), primary_key=True),
+    Column("Status", String(64), nullable=False),
+    Column("LastUpdateTime", Seconds, nullable=False),
+    Column("Author", String(255), nullable=False),
+    Column("Comment", LongText, nullable=False),
+)
+
+SiteMaskLogging = Table(
+    "SiteMaskLogging",
+    metadata,
+    Column("Site", String(64), primary_key=True),
+    Column("Status", String(64), nullable=False),
+    Column("UpdateTime", Seconds, primary_key=True),
+    Column("Author", String(255), nullable=False),
+    Column("Comment", LongText, nullable=False),
 )

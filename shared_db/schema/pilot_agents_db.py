@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import Column, Double, MetaData, String, Table
 
 from shared_db.rules.pilots import TEXT_SIZES
-from shared_db.schema.types import Seconds, Unsigned, flag, key
+from shared_db.schema.types import MediumText, Seconds, Unsigned, flag, key
 
 PILOT_AGENTS_DB = "PilotAgentsDB"
 metadata = MetaData(info={"database": PILOT_AGENTS_DB})
@@ -54,4 +54,12 @@ JobToPilotMapping = Table(
     Column("StartTime", Seconds, nullable=False),
     key("JobID", "JobID", table="JobToPilotMapping"),
     key("PilotID", "PilotID", table="JobToPilotMapping"),
+)
+
+PilotOutput = Table(
+    "PilotOutput",
+    metadata,
+    Column("PilotID", Unsigned, primary_key=True, autoincrement=False),
+    Column("StdOutput", MediumText),
+    Column("StdError", MediumText),
 )

@@ -26,6 +26,7 @@ class Recipe:
     """What one environment holds."""
 
     requirement: str
+    dependencies: bool = True  # False: only its own files are wanted, such as the SQL that it ships
     exclude_newer: str = "2026-11-01"  # no releases after this day: the same versions on every machine
     leave_out: tuple[str, ...] = ("gfal2-python",)  # it needs a grid storage library that no test uses
     check: str = (  # is run in the finished environment, and leaves most bytecode compiled
@@ -38,6 +39,7 @@ class Recipe:
 RECIPES = {
     "dirac-9.1.22": Recipe("DIRAC==9.1.22"),
     "dirac-8.0.86": Recipe("DIRAC==8.0.86"),
+    "dirac-7.3.38": Recipe("DIRAC==7.3.38", dependencies=False, check=""),
 }
 
 # Debian package: is what we need of it there? All but the first compile M2Crypto, which has no wheel for
@@ -111,6 +113,8 @@ def _build_client(run: Callable[..., str], recipe: Recipe, install_system: bool,
     run([uv, "venv", "--python", sys.executable, folder], env)
     python = folder / "bin/python"
     options = ["--python", python, "--overrides", overrides, "--exclude-newer", recipe.exclude_newer]
+    if not recipe.dependencies:
+        options.append("--no-deps")
     run([uv, "pip", "install", *options, recipe.requirement], env)
     run([python, "-c", recipe.check])
 

@@ -11,15 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from guests import HOMES
 from sqlalchemy import Column, Table
 from sqlalchemy.dialects import mysql
 
+from shared_db.administration import initialise, upgrade
 from shared_db.connection import Databases
 from shared_db.schema import SCHEMAS
 
 # One line per column: name, kind (and size), whether NULL is allowed, default.  A `-` is no default.
-# `key NAME: columns` and `primary: columns` follow.  Kinds: int, float, time, text(n), medium (16 MiB), flag.
-# Left out: the default 0 of Jobs.JobID, which every writer names.
+# `primary: columns`, `key NAME: columns` and `unique NAME: columns` follow.  Kinds: int, float, time,
+# text(n), medium (16 MiB), blob, flag.  Left out: the default 0 of Jobs.JobID, which every writer names.
 SHEET = """
 JobDB.JobJDLs
   JobID              int         no   -
@@ -184,6 +186,85 @@ TaskQueueDB.tq_RAM_requirements
   MaxRAM             int         no   0
   primary: TQId
   foreign TQId: tq_TaskQueues.TQId
+
+JobDB.SiteMask
+  Site               text(64)    no   -
+  Status             text(64)    no   -
+  LastUpdateTime     time        no   -
+  Author             text(255)   no   -
+  Comment            text        no   -
+  primary: Site
+
+JobDB.SiteMaskLogging
+  Site               text(64)    no   -
+  Status             text(64)    no   -
+  UpdateTime         time        no   -
+  Author             text(255)   no   -
+  Comment            text        no   -
+  primary: Site, UpdateTime
+
+SandboxMetadataDB.sb_Owners
+  OwnerId            int         no   -
+  Owner              text(32)    no   -
+  OwnerGroup         text(32)    no   -
+  VO                 text(64)    no   -
+  primary: OwnerId
+
+SandboxMetadataDB.sb_SandBoxes
+  SBId               int         no   -
+  OwnerId            int         no   -
+  SEName             text(64)    no   -
+  SEPFN              text(512)   no   -
+  Bytes              int         no   0
+  RegistrationTime   time        no   -
+  LastAccessTime     time        no   -
+  Assigned           int         no   0
+  primary: SBId
+  unique Location: SEName, SEPFN
+  key SBOwner: OwnerId
+
+SandboxMetadataDB.sb_EntityMapping
+  SBId               int         no   -
+  EntityId           text(128)   no   -
+  Type               text(64)    no   -
+  primary: SBId, EntityId, Type
+  key Entity: EntityId
+  key SBIndex: SBId
+
+ProxyDB.ProxyDB_Requests
+  Id                 int         no   -
+  UserDN             text(255)   no   -
+  Pem                blob        yes  -
+  ExpirationTime     time        yes  -
+  primary: Id
+
+ProxyDB.ProxyDB_CleanProxies
+  UserName           text(64)    no   -
+  UserDN             text(255)   no   -
+  ProxyProvider      text(64)    no   Certificate
+  Pem                blob        yes  -
+  ExpirationTime     time        yes  -
+  primary: UserDN, ProxyProvider
+
+ProxyDB.ProxyDB_VOMSProxies
+  UserName           text(64)    no   -
+  UserDN             text(255)   no   -
+  UserGroup          text(255)   no   -
+  VOMSAttr           text(255)   no   -
+  Pem                blob        yes  -
+  ExpirationTime     time        yes  -
+  primary: UserDN, UserGroup, VOMSAttr
+
+ProxyDB.ProxyDB_Log
+  ID                 int         no   -
+  IssuerDN           text(255)   no   -
+  IssuerGroup        text(255)   no   -
+  TargetDN           text(255)   no   -
+  TargetGroup        text(255)   no   -
+  Action             text(128)   no   -
+  Timestamp          time        yes  -
+  primary: ID
+  key Timestamp: Timestamp
 """
 
 # Tables with which DiracX and DIRAC build more than there is in the sheet's block above.
@@ -213,6 +294,7 @@ class Sheet:
     columns: dict[str, tuple[str, bool, str | None]] = field(default_factory=dict)
     primary: tuple[str, ...] = ()
     keys: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    unique: set[str] = field(default_factory=set)
     foreign: dict[str, str] = field(default_factory=dict)
 
 
@@ -226,8 +308,10 @@ def from_text(text: str) -> dict[str, Sheet]:
             current = tables[line] = Sheet()
         elif name == "primary":
             current.primary = names
-        elif name.startswith("key "):
-            current.keys[name.removeprefix("key ")] = names
+        elif name.startswith(("key ", "unique ")):
+            kind_of_key, _, key = name.partition(" ")
+            current.keys[key] = names
+            current.unique |= {key} if kind_of_key == "unique" else set()
         elif name.startswith("foreign "):
             current.foreign[name.removeprefix("foreign ")] = rest.strip()
         else:
@@ -246,6 +330,7 @@ def from_table(table: Table) -> Sheet:
             for index in table.indexes
             if not index.info.get("ours")
         },
+        unique={index.info["key"] for index in table.indexes if index.unique},
         foreign={column.name: key.target_fullname for column in table.c for key in column.foreign_keys},
     )
 
@@ -257,7 +342,8 @@ def kind(column: Column[Any]) -> str:
         return text.replace("ENUM", "flag").replace("'", "")
     if size := re.fullmatch(r"VARCHAR\((\d+)\)", text):
         return f"text({size[1]})"
-    kinds = {"DATETIME": "time", "MEDIUMTEXT": "medium", "TEXT": "text", "DOUBLE": "float", "FLOAT": "float"}
+    kinds = {"DATETIME": "time", "MEDIUMTEXT": "medium", "TEXT": "text", "BLOB": "blob"}
+    kinds |= dict.fromkeys(("DOUBLE", "FLOAT"), "float")
     name = re.sub(r"\(.*|\s.*", "", text)
     return kinds.get(name, "int" if name.endswith("INT") or name == "INTEGER" else text)
 
@@ -283,18 +369,15 @@ def tables() -> Iterator[tuple[str, Table]]:
 TABLES = dict(tables())
 
 
-def test_the_tables_that_the_bridge_lives_on_are_there() -> None:
-    """Jobs, their JDLs, commands and history, pilots and their jobs, and the task queues."""
-    assert TABLES.keys() >= {
-        "JobDB.JobJDLs",
-        "JobDB.Jobs",
-        "JobDB.JobCommands",
-        "JobLoggingDB.LoggingInfo",
-        "PilotAgentsDB.PilotAgents",
-        "PilotAgentsDB.JobToPilotMapping",
-        "TaskQueueDB.tq_TaskQueues",
-        "TaskQueueDB.tq_Jobs",
-    }
+@pytest.fixture(params=HOMES)
+def engine(request: pytest.FixtureRequest) -> str:
+    """Where Wherry makes the tables; others are made where they are looked at."""
+    return str(request.param)
+
+
+def test_every_table_of_the_sheet_is_there() -> None:
+    """Tables of all six logical databases, and none that the sheet has not."""
+    assert TABLES.keys() == EXPECTED.keys()
 
 
 @pytest.mark.parametrize("name", TABLES)
@@ -303,11 +386,7 @@ def test_a_table_is_as_in_the_sheet(name: str) -> None:
     actual, expected = from_table(TABLES[name]), EXPECTED[name]
     assert actual.columns == expected.columns
     assert list(actual.columns) == list(expected.columns)
-    assert (actual.primary, actual.keys, actual.foreign) == (
-        expected.primary,
-        expected.keys,
-        expected.foreign,
-    )
+    assert actual == expected
 
 
 def test_index_names_are_unique() -> None:
@@ -322,6 +401,7 @@ def test_each_table_belongs_to_its_database() -> None:
         assert schema.info["database"] == database
 
 
+@pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
 async def test_the_tables_are_in_the_file(databases: Databases, database_file: Path) -> None:
     """What SQLite says of the made tables is what the sheet says: columns, NULL, defaults and keys."""
     await databases.dispose()
@@ -345,19 +425,30 @@ async def test_the_tables_are_in_the_file(databases: Databases, database_file: P
 
 
 async def test_creating_twice_is_harmless(databases: Databases, pilots: Any, contents: Any) -> None:
-    """Tables that are there stay as they are, with their rows; one that is missing is made."""
+    """Tables that are there stay as they are, with their rows."""
     await pilots.add("a")
     before = await contents()
-    await databases.create()
+    await initialise(databases)
     assert await contents() == before
 
 
-async def test_creating_makes_what_is_missing(databases: Databases, database_file: Path, pilots: Any) -> None:
-    """A table that is not there yet is made beside those that are."""
+@pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
+async def test_a_missing_table_is_made_only_when_it_is_asked_for(
+    databases: Databases, database_file: Path, pilots: Any
+) -> None:
+    """Beside tables that are there, which may be somebody's, none is made without ``missing_tables``."""
     await pilots.add("a")
     with closing(sqlite3.connect(database_file)) as connection:
         connection.execute("DROP TABLE JobToPilotMapping")
-    await databases.create()
-    with closing(sqlite3.connect(database_file)) as connection:
-        assert connection.execute("SELECT * FROM JobToPilotMapping").fetchall() == []
+    await initialise(databases)
+    await upgrade(databases)
+    assert tables_in(database_file).isdisjoint({"JobToPilotMapping"})
+    await upgrade(databases, missing_tables=True)
+    assert tables_in(database_file) >= {"JobToPilotMapping"}
     assert await pilots.all() == ["a"]
+
+
+def tables_in(file: Path) -> set[str]:
+    """The tables of a SQLite file."""
+    with closing(sqlite3.connect(file)) as connection:
+        return {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}

@@ -1,0 +1,261 @@
+"""WherryDB, our own tables: what administrators decided, what was measured, who called, tokens, leases.
+
+They are versioned by ``shared_db/upgrades`` and may share a physical database with DIRAC's, so their names
+begin with ``wherry_``.  Conventions: moments are aware UTC (:class:`shared_db.schema.types.Moment`);
+``*_json`` columns hold JSON texts; texts compare by their bytes on every engine; rows refer to each other by
+id without foreign keys, so that each table can be cleaned up by itself.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Date,
+    Double,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+)
+
+from shared_db.schema.types import BigId, MediumText, Moment, as_dirac_makes_tables
+
+WHERRY_DB = "WherryDB"
+metadata = MetaData(info={"database": WHERRY_DB})
+
+overrides = Table(
+    "wherry_overrides",
+    metadata,
+    Column("override_id", BigId, primary_key=True),
+    Column("service", String(64), nullable=False),
+    Column("method", String(128), nullable=False),
+    Column("state", String(16)),
+    Column("buckets", Integer),
+    Column("held", Boolean),
+    Column("pinned_route", String(16)),
+    Column("source", String(16), nullable=False),
+    Column("who", String(255), nullable=False),
+    Column("why", Text, nullable=False),
+    Column("evidence_id", BigInteger),
+    Column("plan_generation", String(64), nullable=False),
+    Column("created_at", Moment, nullable=False),
+    Column("expires_at", Moment),
+    Column("ended_at", Moment),
+    Column("ended_by", String(255)),
+    Index("wherry_overrides_in_force", "ended_at", "service", "method"),
+    Index("wherry_overrides_history", "service", "method", "override_id"),
+    sqlite_autoincrement=True,
+)
+"""What departs from the plan file (migration.md, Files and overrides).
+
+A row is written once and ended once, never changed or deleted.  In force: ``ended_at`` is NULL and
+``expires_at`` NULL or later than now; each of ``state``, ``buckets``, ``held`` and ``pinned_route`` is taken
+from the newest row in force that has it, and NULL leaves it as it is.
+
+- ``service``, ``method``: DIRAC's names; ``*`` is every service, or every method of the service (both: the
+  panic override).
+- ``state``: a state of the design.  ``buckets``: how many of the 10,000 buckets go to REST, that is the
+  percentage times 100.  ``held``: nothing moves the method by itself.  ``pinned_route``: the route of every
+  call, whatever rules and buckets say.
+- ``source``: cli, dashboard or automatic.  ``who``: the person's name or DN, or the gate's name.
+- ``evidence_id``: the decision in :data:`evidence` that justifies it.  ``plan_generation``: the plan it was
+  decided under.
+- ``ended_by``: who took it back; NULL with ``ended_at`` set: another override replaced it.
+"""
+
+evidence = Table(
+    "wherry_evidence",
+    metadata,
+    Column("evidence_id", BigId, primary_key=True),
+    Column("service", String(64), nullable=False),
+    Column("method", String(128), nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("source", String(16), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("buckets", Integer, nullable=False),
+    Column("plan_generation", String(64), nullable=False),
+    Column("worker", String(255), nullable=False),
+    Column("began_at", Moment, nullable=False),
+    Column("recorded_at", Moment, nullable=False),
+    Column("compared", BigInteger, nullable=False, server_default="0"),
+    Column("mismatched", BigInteger, nullable=False, server_default="0"),
+    Column("verdicts_json", Text, nullable=False),
+    Column("numbers_json", MediumText, nullable=False),
+    Column("decision", String(16)),
+    Column("samples_json", Text, nullable=False),
+    Index("wherry_evidence_of_method", "service", "method", "kind", "recorded_at"),
+    Index("wherry_evidence_newest", "kind", "recorded_at"),
+    sqlite_autoincrement=True,
+)
+"""The ledger: measurements, and the decisions made on them (migration.md, Gates).  Rows are never changed.
+
+- ``kind``: ``measurement`` (what one worker saw from ``began_at`` to ``recorded_at``), ``decision`` (a gate's
+  judgement over that span) or ``breach`` (counters of a roll-back window, seen by all workers).
+- ``source``: where it was measured: comparison, rehearsal, read-back, replay or contract.
+- ``state``, ``buckets``, ``plan_generation``: what was in force.  ``worker``: host and process.
+- ``compared``, ``mismatched``: samples compared, and how many of them differed without explanation.
+- ``verdicts_json``: count by verdict (match, expected, noise, raced, mismatch:CLASS, new_error ...).
+- ``numbers_json``: everything else that was counted or judged: calls, errors and latencies by side,
+  argument shapes, pairs of VO and group; of a decision each gate with its value, limit and outcome.
+- ``decision``: pass, fail or hold; NULL unless ``kind`` is ``decision``.
+- ``samples_json``: ids in :data:`samples`.
+"""
+
+samples = Table(
+    "wherry_samples",
+    metadata,
+    Column("sample_id", BigId, primary_key=True),
+    Column("service", String(64), nullable=False),
+    Column("method", String(128), nullable=False),
+    Column("verdict", String(16), nullable=False),
+    Column("difference_class", String(16), nullable=False),
+    Column("plan_generation", String(64), nullable=False),
+    Column("caller_hash", String(64), nullable=False),
+    Column("taken_at", Moment, nullable=False),
+    Column("paths_json", Text, nullable=False),
+    Column("call_json", MediumText, nullable=False),
+    Column("old_json", MediumText, nullable=False),
+    Column("new_json", MediumText, nullable=False),
+    Index("wherry_samples_of_method", "service", "method", "difference_class", "taken_at"),
+    sqlite_autoincrement=True,
+)
+"""Compared calls that were kept to be looked at, capped per method and class by the writer.
+
+``difference_class``: ok_flip, value, type, missing, extra, order, message, or '' for other verdicts;
+``paths_json``: the paths that differ; ``call_json``: the arguments; ``old_json``, ``new_json``: both replies,
+or the row effects of both sides.
+"""
+
+usage = Table(
+    "wherry_usage",
+    metadata,
+    Column("day", Date, primary_key=True),
+    Column("usage_hash", String(64), primary_key=True),
+    Column("service", String(64), nullable=False),
+    Column("method", String(128), nullable=False),
+    Column("wire", String(16), nullable=False),
+    Column("route", String(16), nullable=False),
+    Column("caller_hash", String(64), nullable=False),
+    Column("caller_dn", String(512), nullable=False),
+    Column("caller_group", String(128), nullable=False),
+    Column("vo", String(64), nullable=False),
+    Column("client_version", String(64), nullable=False),
+    Column("argument_shape", String(255), nullable=False),
+    Column("calls", BigInteger, nullable=False, server_default="0"),
+    Column("failures", BigInteger, nullable=False, server_default="0"),
+    Column("items", BigInteger, nullable=False, server_default="0"),
+    Column("statements", BigInteger, nullable=False, server_default="0"),
+    Column("wall_seconds", Double, nullable=False, server_default="0"),
+    Column("cpu_seconds", Double, nullable=False, server_default="0"),
+    Column("first_seen", Moment, nullable=False),
+    Column("last_seen", Moment, nullable=False),
+    Index("wherry_usage_of_method", "service", "method", "day"),
+    Index("wherry_usage_of_caller", "caller_hash", "day"),
+)
+"""Who called what, and what it cost: one row per UTC day and way of calling, to which every worker adds.
+
+- ``usage_hash``: hex hash of (service, method, wire, route, caller_hash, caller_group, vo, client_version,
+  argument_shape): the key by which a row is found again.
+- ``caller_hash``: hex hash of the DN (or token subject); ``caller_dn`` is '' where a site keeps no names.
+- ``argument_shape``: types and sizes of the arguments, never their values.
+- ``calls``; ``failures``: those answered with an error; ``items``: jobs or pilots named in the arguments
+  (equal to ``calls`` where a caller loops over a method that could take many); ``statements``: SQL ones.
+- ``wall_seconds``, ``cpu_seconds``: sums over the calls.
+"""
+
+refresh_tokens = Table(
+    "wherry_refresh_tokens",
+    metadata,
+    Column("jti", String(36), primary_key=True),
+    Column("family", String(36), nullable=False),
+    Column("subject", String(255), nullable=False),
+    Column("vo", String(64), nullable=False),
+    Column("scope", Text, nullable=False),
+    Column("status", String(16), nullable=False),
+    Column("legacy_exchange", Boolean, nullable=False),
+    Column("policies_json", Text, nullable=False),
+    Column("created_at", Moment, nullable=False),
+    Column("expires_at", Moment, nullable=False),
+    Column("revoked_at", Moment),
+    Index("wherry_refresh_tokens_family", "family"),
+    Index("wherry_refresh_tokens_subject", "subject"),
+    Index("wherry_refresh_tokens_expires_at", "expires_at"),
+)
+"""Refresh tokens that were issued; the tokens themselves are not kept (rest-diracx.md, sections 3 and 5).
+
+- ``jti``: UUID in its text form.  ``family``: the jti of the first token of a chain of rotations; a token
+  used twice has its whole family revoked.
+- ``subject``: ``VO:sub`` as in access tokens, or ``VO:stamp`` of a pilot.
+- ``status``: CREATED or REVOKED; rotation revokes too.
+- ``legacy_exchange``: came from a DIRAC proxy; is not rotated.
+- ``expires_at``: inherited in rotation.
+"""
+
+flows = Table(
+    "wherry_flows",
+    metadata,
+    Column("flow_id", String(36), primary_key=True),
+    Column("kind", String(16), nullable=False),
+    Column("status", String(16), nullable=False),
+    Column("client_id", String(255), nullable=False),
+    Column("scope", Text, nullable=False),
+    Column("user_code", String(16)),
+    Column("code_hash", String(64)),
+    Column("redirect_uri", Text, nullable=False),
+    Column("code_challenge", String(128), nullable=False),
+    Column("code_challenge_method", String(16), nullable=False),
+    Column("id_token_json", Text, nullable=False),
+    Column("created_at", Moment, nullable=False),
+    Column("expires_at", Moment, nullable=False),
+    Index("wherry_flows_user_code", "user_code", unique=True),
+    Index("wherry_flows_code_hash", "code_hash", unique=True),
+    Index("wherry_flows_expires_at", "expires_at"),
+)
+"""Logins under way (rest-diracx.md, section 5).
+
+- ``kind``: device or authorization.  ``status``: PENDING, READY (the identity provider has answered), DONE
+  (tokens were issued) or ERROR.
+- ``user_code``: what a person types in a device flow, NULL in others.
+- ``code_hash``: SHA-256, in hex, of the device code or of the code handed out by authorization; NULL until
+  there is one.
+- ``redirect_uri``, ``code_challenge``, ``code_challenge_method``: of the authorization flow (PKCE), else ''.
+- ``id_token_json``: the verified claims of the identity provider, '' until READY.
+"""
+
+revocations = Table(
+    "wherry_revocations",
+    metadata,
+    Column("kind", String(16), primary_key=True),
+    Column("value", String(255), primary_key=True),
+    Column("revoked_at", Moment, nullable=False),
+    Column("until", Moment, nullable=False),
+    Column("who", String(255), nullable=False),
+    Column("why", Text, nullable=False),
+    Index("wherry_revocations_until", "until"),
+)
+"""Access tokens that are refused though their time is not over.
+
+``kind`` ``jti``: the one token of that id; ``subject``: every token of that subject issued up to
+``revoked_at``.  After ``until`` all of them have expired and the row can go.
+"""
+
+leases = Table(
+    "wherry_leases",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("holder", String(255), nullable=False),
+    Column("until", Moment, nullable=False),
+    Column("term", BigInteger, nullable=False, server_default="0"),
+)
+"""Who does a periodic task at present (design.md, Decided once: work in the background).
+
+``holder``: host and process; after ``until`` anyone may take it.  ``term`` counts up whenever the holder
+changes, so that one who lost the lease without noticing finds out.
+"""
+
+# `Alice` and `alice` are two subjects, on MySQL too.
+as_dirac_makes_tables(metadata, collate="utf8mb4_bin")
