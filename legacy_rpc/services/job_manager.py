@@ -6,7 +6,8 @@ from typing import Any
 
 from legacy_rpc.messages import Failure, Reply, Write
 from legacy_rpc.services.table import Context, Service
-from shared_db.queries.jobs import job_attributes, kill_jobs
+from shared_db.queries.jobs import locked_jobs
+from shared_db.queries.removal import kill_jobs
 from shared_db.rules.job_ids import ids_to_manage, selectable
 from shared_db.rules.killing import NEEDED, SOME_FAILED, plan_kill
 from shared_db.rules.refusals import Refusal
@@ -30,7 +31,7 @@ async def killJob(context: Context, jobIDs: Any, force: Any = False) -> Reply:
         return Reply([], {"requireProxyUpload": False})
     caller = context.call.identity
     async with context.databases.unit_of_work(write=True) as work:
-        rows = await job_attributes(work, wanted, NEEDED)
+        rows = await locked_jobs(work, wanted, NEEDED)
         plan = plan_kill(
             requested,
             {row.JobID: dict(zip(NEEDED, row[1:], strict=True)) for row in rows},

@@ -20,9 +20,10 @@ from rest_backend.operations import Answer, Context, Operation
 from rest_backend.policies import MANAGE_JOBS, QUERY_JOBS
 from rest_backend.resources.answers import paged
 from rest_backend.resources.pseudo_parameters import resolved
-from shared_db.queries.jobs import StatusUpdate, logging_by_job, set_job_statuses
 from shared_db.queries.pilots import jobs_of_stamps
 from shared_db.queries.search import find_page
+from shared_db.queries.statuses import logging_by_job, set_job_statuses
+from shared_db.rules.status_updates import StatusUpdate
 from shared_db.schema.job_db import Jobs
 
 LOGGING_INFO = "LoggingInfo"

@@ -13,7 +13,19 @@ from datetime import MAXYEAR, datetime, timedelta
 from typing import Any
 
 import regex
-from sqlalchemy import Column, ColumnElement, DateTime, Double, Integer, Numeric, Table, and_, bindparam, or_
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ColumnElement,
+    DateTime,
+    Double,
+    Integer,
+    Numeric,
+    Table,
+    and_,
+    bindparam,
+    or_,
+)
 
 from shared_db.errors import InvalidQuery
 
@@ -185,8 +197,9 @@ _COMPARISONS: Mapping[str, Comparison] = {
 }
 _TEXT_COMPARISONS: Mapping[str, Comparison] = {
     **_COMPARISONS,
-    "like": lambda column, value: column.like(value),
-    "not like": lambda column, value: column.not_like(value),
+    # Backslashes escape as on MySQL, which is DIRAC's; SQLite knows no escape unless it is told.
+    "like": lambda column, value: column.like(value, escape="\\"),
+    "not like": lambda column, value: column.not_like(value, escape="\\"),
     "regex": lambda column, value: column.regexp_match(value),
 }
 Periods = Sequence[tuple[Any, Any]]
@@ -215,4 +228,8 @@ def _expression(column: Column[Any], form: Form) -> ColumnElement[bool]:
         ]
         return _TIME_COMPARISONS[form.operator](column, periods)
     several = form.operator in ("in", "not in")
-    return _TEXT_COMPARISONS[form.operator](column, bindparam(form.parameter(), expanding=several))
+    # A number that the column could not hold is only not found there.
+    carrier = BigInteger() if isinstance(column.type, Integer) else column.type
+    return _TEXT_COMPARISONS[form.operator](
+        column, bindparam(form.parameter(), expanding=several, type_=carrier)
+    )

@@ -7,7 +7,21 @@ from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, DateTime, Select, Table, bindparam, func, select
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ColumnElement,
+    DateTime,
+    Integer,
+    Select,
+    Table,
+    bindparam,
+    func,
+    select,
+)
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
 
 from shared_db.connection import UnitOfWork
 from shared_db.engines.base import AnyRow
@@ -86,12 +100,44 @@ def _page_statements(
     statement = select(*columns).where(*expressions(table, forms))
     if distinct:
         statement = statement.distinct()
-    order = [table.c[key.column].desc() if key.descending else table.c[key.column].asc() for key in sort]
-    if not distinct:
-        # A table without a key of its own is ordered by all it has.
-        order += [column.asc() for column in table.primary_key or table.columns]
+    order = [_sorted_by(table.c[key.column], descending=key.descending) for key in sort]
+    # Pages neither overlap nor leave out rows only when the order leaves no choice.  Distinct rows differ in
+    # what is asked for; a table without a key of its own is ordered by all it has.
+    order += [_sorted_by(column) for column in (columns if distinct else table.primary_key or table.columns)]
     page = statement.order_by(*order).limit(bindparam("page_limit")).offset(bindparam("page_offset"))
     return page, select(func.count()).select_from(statement.subquery())
+
+
+class _Ordered(FunctionElement[Any]):
+    """A column to sort by: no value before any value, as on MySQL and SQLite."""
+
+    inherit_cache = True
+    name = "ordered"
+
+
+class _OrderedDown(_Ordered):
+    """The other way round."""
+
+    inherit_cache = True
+
+
+@compiles(_Ordered)
+def _compile_ordered(element: _Ordered, compiler: SQLCompiler, **options: Any) -> str:
+    direction = "DESC" if isinstance(element, _OrderedDown) else "ASC"
+    return f"{compiler.process(element.clauses, **options)} {direction}"
+
+
+@compiles(_Ordered, "postgresql")
+def _compile_ordered_on_postgresql(element: _Ordered, compiler: SQLCompiler, **options: Any) -> str:
+    nulls = "LAST" if isinstance(element, _OrderedDown) else "FIRST"
+    return f"{_compile_ordered(element, compiler, **options)} NULLS {nulls}"
+
+
+def _sorted_by(column: Column[Any], *, descending: bool = False) -> ColumnElement[Any]:
+    if column.nullable:
+        return _OrderedDown(column) if descending else _Ordered(column)
+    # Said of a column without NULL, PostgreSQL would not use its key.
+    return column.desc() if descending else column.asc()
 
 
 async def summarise(
@@ -136,7 +182,8 @@ async def find_by_ids(
 @cache
 def _by_ids(columns: tuple[Column[Any], ...], id_column: Column[Any]) -> tuple[str, Select[Any]]:
     """The statement of ``find_by_ids``, built once: building it costs as much as running it."""
-    condition = id_column.in_(bindparam("ids", expanding=True))
+    carrier = BigInteger() if isinstance(id_column.type, Integer) else id_column.type
+    condition = id_column.in_(bindparam("ids", expanding=True, type_=carrier))
     statement = select(*columns).where(condition).order_by(*_key(id_column))
     return id_column.table.metadata.info["database"], statement
 

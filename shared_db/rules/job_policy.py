@@ -16,6 +16,7 @@ _BY_PROPERTY = {
 }
 
 KILL = "Kill"
+DELETE = "Delete"
 
 
 def has_right(

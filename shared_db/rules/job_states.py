@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from shared_db.rules.refusals import Refusal
+
 JOB_STATES = (
     "Submitting",
     "Received",
@@ -28,7 +30,16 @@ FINAL_STATES = frozenset({"Done", "Completed", "Failed", "Killed"})
 # A job that enters one of these leaves the task queue.
 REMOVED_STATES = frozenset({"Killed", "Deleted"})
 
+# Minor statuses that come with a change of state made here (legacy-methods.md, 1.2).
+JOB_ACCEPTED = "Job accepted"
+BULK_CONFIRMATION = "Bulk transaction confirmation"
 MARKED_FOR_TERMINATION = "Marked for termination"
+CHECKING_ACCOUNTING = "Checking accounting"
+JOB_RESCHEDULED = "Job Rescheduled"
+MAXIMUM_OF_RESCHEDULINGS = "Maximum of reschedulings reached"
+
+# What MinorStatus and ApplicationStatus are until somebody says more.
+UNKNOWN = "Unknown"
 
 _ALLOWED: Mapping[str, frozenset[str]] = {
     state: frozenset(following.split())
@@ -52,6 +63,12 @@ _ALLOWED: Mapping[str, frozenset[str]] = {
         "Deleted": " ".join(JOB_STATES),
     }.items()
 }
+
+
+def check_known(status: str) -> None:
+    """Raises Refusal, in DIRAC's words, for a status that is none."""
+    if status not in JOB_STATES:
+        raise Refusal(f"getNextState: '{status}' is not a valid state")
 
 
 def may_move(current: str, wanted: str) -> bool:
