@@ -10,7 +10,17 @@ from typing import Any
 
 import pydantic
 
-from shared_db.errors import Conflict, DataError, InvalidQuery, InvalidValue, Unavailable
+from shared_db.errors import (
+    Conflict,
+    DataError,
+    Foreign,
+    Interrupted,
+    InvalidQuery,
+    InvalidValue,
+    OutcomeUnknown,
+    TooSlow,
+    Unavailable,
+)
 
 
 class RestError(Exception):
@@ -41,7 +51,12 @@ _STATUS: Mapping[type[DataError], int] = {
     InvalidQuery: 400,
     InvalidValue: 400,
     Conflict: 409,
+    TooSlow: 400,
     Unavailable: 503,
+    Interrupted: 503,
+    Foreign: 503,
+    # Not 503, which invites to repeat the request.
+    OutcomeUnknown: 500,
 }
 RETRY_AFTER_SECONDS = "10"
 

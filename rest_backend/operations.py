@@ -18,7 +18,7 @@ import pydantic
 from rest_backend.errors import RestError, from_data_error, from_validation, malformed_json
 from rest_backend.principals import Principal
 from rest_backend.tokens import TokenIssuer
-from shared_db.connection import Databases, UnitOfWork
+from shared_db.connection import Databases, UnitOfWork, again
 from shared_db.errors import DataError
 from shared_db.registry import Registry
 
@@ -155,11 +155,16 @@ class Runner:
         body = request.body
         if operation.body_adapter is not None:
             body = _validated("body", operation.body_adapter.validate_python, body)
-        try:
-            async with self._resources.databases.unit_of_work(write=operation.writes) as work:
+        databases = self._resources.databases
+
+        async def attempt() -> Answer:
+            async with databases.unit_of_work(write=operation.writes) as work:
                 context = Context(principal, work, self._resources, request.base_url)
                 await operation.policy.check(context, body)
                 return await operation.handler(context, body, query)
+
+        try:
+            return await again(attempt)
         except DataError as error:
             raise from_data_error(error) from error
 

@@ -8,16 +8,30 @@ savepoint of one outer transaction, which is rolled back at the end (design.md, 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from contextvars import ContextVar
+from functools import partial
+from typing import Any, TypeVar
 
-from sqlalchemy import Executable
+from sqlalchemy import Connection as SyncConnection
+from sqlalchemy import Executable, Table
 from sqlalchemy.sql.expression import UpdateBase
 
-from shared_db.engines.base import AnyRow, Connection, Engine, Parameters, Result, Savepoint
+from shared_db.engines.base import USUAL, AnyRow, Connection, Engine, Limits, Parameters, Result, Savepoint
+from shared_db.engines.urls import make_engines
+from shared_db.errors import DataError, Foreign, Interrupted, OutcomeUnknown, Unavailable
+from shared_db.guest import Guest, differ
+from shared_db.inspection import reflect_shapes
+from shared_db.registry import Registry
 from shared_db.schema import SCHEMAS
 from shared_db.waiting import to_its_end
+
+T = TypeVar("T")
+
+# Seconds to wait before an attempt is repeated, at most; whoever was in the way is done by then.
+_PAUSES = (0.02, 0.1, 0.5)
 
 
 class UnitOfWork:
@@ -26,8 +40,9 @@ class UnitOfWork:
     Logical databases that live in one physical database share its transaction.
     """
 
-    def __init__(self, engines: Mapping[str, Engine], *, write: bool) -> None:
+    def __init__(self, engines: Mapping[str, Engine], guest: Guest | None, *, write: bool) -> None:
         self._engines = engines
+        self._guest = guest
         self._write = write
         self._connections: dict[Engine, Connection] = {}
         self._turn = asyncio.Lock()  # statements asked for at once come one after the other
@@ -60,29 +75,57 @@ class UnitOfWork:
         """Run an INSERT, UPDATE or DELETE; returns the number of rows it touched."""
         return (await self._run(database, statement, parameters)).rowcount
 
-    async def _run(self, database: str, statement: Executable, parameters: Parameters | None) -> Result:
-        self._require_write(statement)
+    async def insert_ids(self, database: str, table: Table, rows: Sequence[Mapping[str, Any]]) -> list[int]:
+        """Insert rows; returns the ids that the database gave them, in the order of the rows."""
+        self._require_write(table.insert())
+        if self._guest is not None:
+            table, rows = self._guest.rows(table, rows)
         async with self._turn:
             connection = await self.connection(database)
-            return await connection.execute(statement, parameters)
+            return await connection.insert_ids(database, table, rows)
+
+    def has(self, table: Table) -> bool:
+        """Whether a table is there: some releases of DIRAC have tables that others have not."""
+        return self._guest is None or self._guest.has(table)
+
+    async def _run(self, database: str, statement: Executable, parameters: Parameters | None) -> Result:
+        self._require_write(statement)
+        if self._guest is not None:
+            statement, parameters = self._guest.adapt(statement, parameters)
+        async with self._turn:
+            connection = await self.connection(database)
+            return await connection.execute(database, statement, parameters)
 
     def _require_write(self, statement: Executable) -> None:
         if not self._write and isinstance(statement, UpdateBase):
             raise RuntimeError("a reading unit of work was asked to change rows: ask for write=True")
 
     async def finish(self, *, commit: bool) -> None:
-        """Commit or roll back on every engine used; each is given back even when another one fails."""
+        """Commit or roll back on every engine used; each is given back even when another one fails.
+
+        When one commit fails, the engines after it are rolled back.  Raises OutcomeUnknown when those before
+        it had kept their part already.
+        """
         self._over = True
-        async with AsyncExitStack() as stack:
-            for connection in self._connections.values():
-                stack.push_async_callback(connection.finish, commit=commit)
+        kept = False
+        problem: BaseException | None = None
+        for connection in self._connections.values():
+            try:
+                await connection.finish(commit=commit and problem is None)
+                kept = kept or problem is None
+            except BaseException as error:  # noqa: BLE001 - the others must be given back first
+                problem = problem or error
+        if kept and isinstance(problem, DataError):
+            raise OutcomeUnknown(f"Only a part of the change was kept: {problem}") from problem
+        if problem is not None:
+            raise problem
 
 
 class _Joined(UnitOfWork):
     """A unit inside a rehearsal: a savepoint on each connection of the outer unit that it uses."""
 
-    def __init__(self, outer: UnitOfWork, *, write: bool) -> None:
-        super().__init__({}, write=write)
+    def __init__(self, outer: UnitOfWork, guest: Guest | None, *, write: bool) -> None:
+        super().__init__({}, guest, write=write)
         self._outer = outer
         self._marks: dict[Connection, Savepoint] = {}
 
@@ -116,14 +159,15 @@ class Databases:
     """DIRAC's logical databases, wherever they live.
 
     ``engines`` maps each logical name (``JobDB`` ...) to the engine that holds it; several names may
-    share one engine.
+    share one engine.  ``registry`` is asked where tables of older releases want to know who is who.
     """
 
-    def __init__(self, engines: Mapping[str, Engine]) -> None:
-        missing = SCHEMAS.keys() - engines.keys()
-        if missing:
-            raise ValueError(f"no URL for {', '.join(sorted(missing))}")
+    def __init__(self, engines: Mapping[str, Engine], registry: Callable[[], Registry] | None = None) -> None:
         self._engines = dict(engines)
+        self._registry = registry or Registry.empty
+        self._learning = asyncio.Lock()
+        self._learned = False
+        self._guest: Guest | None = None
         self._rehearsal: ContextVar[_Rehearsal | None] = ContextVar("rehearsal", default=None)
         self._joined: ContextVar[bool] = ContextVar("joined", default=False)
 
@@ -133,9 +177,10 @@ class Databases:
 
         Raises :class:`shared_db.errors.Unavailable` when an engine cannot be used.
         """
+        await self.learn()
         rehearsal = self._rehearsal.get()
         if rehearsal is None:
-            work = UnitOfWork(self._engines, write=write)
+            work = UnitOfWork(self._engines, self._guest, write=write)
             async with _ending(work):
                 yield work
             return
@@ -144,11 +189,14 @@ class Databases:
         async with rehearsal.turn:
             if rehearsal.over:
                 raise RuntimeError("the rehearsal that this task belongs to is over")
-            joined = _Joined(rehearsal.outer, write=write)
+            joined = _Joined(rehearsal.outer, self._guest, write=write)
             token = self._joined.set(True)
             try:
                 async with _ending(joined):
                     yield joined
+            except Interrupted as error:
+                # The outer transaction is gone, and with it the units before this one: no case for `again`.
+                raise Unavailable(str(error)) from error
             finally:
                 self._joined.reset(token)
 
@@ -160,7 +208,10 @@ class Databases:
         """
         if self._rehearsal.get() is not None:
             raise RuntimeError("a rehearsal was asked for inside another one")
-        outer = UnitOfWork(self._engines, write=True)
+        await self.learn()
+        if self._guest is not None and not self._guest.transactional:
+            raise Foreign("some tables keep what is rolled back (MyISAM): `wherry db check` names them")
+        outer = UnitOfWork(self._engines, self._guest, write=True)
         rehearsal = _Rehearsal(outer)
         token = self._rehearsal.set(rehearsal)
         try:
@@ -169,15 +220,53 @@ class Databases:
             self._rehearsal.reset(token)
             await to_its_end(asyncio.ensure_future(_end(rehearsal)))
 
-    async def create(self) -> None:
-        """Create DIRAC's tables where they are missing (embedded databases only)."""
-        for name, schema in SCHEMAS.items():
-            await self._engines[name].create(schema)
+    async def learn(self) -> None:
+        """Look what tables there are, where they may be another release's; once, before the first unit.
+
+        Raises Unavailable.
+        """
+        if self._learned:
+            return
+        async with self._learning:
+            if not self._learned:
+                shapes = {
+                    name: await self.sync_run(name, partial(reflect_shapes, metadata=schema))
+                    for name, schema in SCHEMAS.items()
+                    if self._engines[name].may_be_diracs
+                }
+                self._guest = Guest(shapes, self._registry) if differ(shapes) else None
+                self._learned = True
+
+    async def make(self, database: str) -> None:
+        """Make the place of a logical database's tables where it is missing and can be made from here."""
+        await self._engines[database].make(database)
+
+    async def sync_run(self, database: str, function: Callable[[SyncConnection], T]) -> T:
+        """Run a function on a plain connection to a logical database, and commit: tables, not rows."""
+        return await self._engines[database].sync_run(database, function)
+
+    async def refresh_statistics(self) -> None:
+        """Let the databases count what their choice of keys rests on; worth its while after many changes."""
+        for engine in set(self._engines.values()):
+            await engine.refresh_statistics()
 
     async def dispose(self) -> None:
         """Close every connection."""
         for engine in set(self._engines.values()):
             await engine.dispose()
+
+
+async def again(attempt: Callable[[], Awaitable[T]]) -> T:
+    """The result of an attempt, which is one unit of work; repeated while the database breaks it off.
+
+    Nothing of an attempt that raised Interrupted was kept, so repeating it is safe.
+    """
+    for pause in _PAUSES:
+        try:
+            return await attempt()
+        except Interrupted:
+            await asyncio.sleep(random.uniform(pause / 2, pause))  # noqa: S311 - no secret
+    return await attempt()
 
 
 async def _end(rehearsal: _Rehearsal) -> None:
@@ -198,22 +287,16 @@ async def _ending(work: UnitOfWork) -> AsyncIterator[None]:
 
 
 def open_databases(
-    url: str | Mapping[str, str], *, create: bool = False, busy_seconds: float | None = None
+    url: str | Mapping[str, str],
+    *,
+    create: bool = False,
+    limits: Limits = USUAL,
+    registry: Callable[[], Registry] | None = None,
 ) -> Databases:
     """Databases from one URL for all, or a map with one URL per logical database.
 
-    Nothing is opened yet.  Raises ValueError, naming the mend, for a URL that cannot be used.
-    """
-    from shared_db.engines.sqlite import BUSY_SECONDS, SqliteEngine
+    Nothing is opened yet.  ``create`` makes a missing SQLite file.  ``registry`` as in Databases.
 
-    urls = dict.fromkeys(SCHEMAS, url) if isinstance(url, str) else dict(url)
-    unknown = urls.keys() - SCHEMAS.keys()
-    if unknown:
-        raise ValueError(f"unknown database {', '.join(sorted(unknown))}: known are {', '.join(SCHEMAS)}")
-    by_url: dict[str, Engine] = {}
-    for text in urls.values():
-        if not text.startswith("sqlite:"):
-            raise ValueError(f"{text.split(':', 1)[0]}: only sqlite:///PATH can be used in this version")
-        if text not in by_url:
-            by_url[text] = SqliteEngine(text, create=create, busy_seconds=busy_seconds or BUSY_SECONDS)
-    return Databases({name: by_url[text] for name, text in urls.items()})
+    Raises ValueError, naming the mend, for a URL that cannot be used.
+    """
+    return Databases(make_engines(url, create=create, limits=limits), registry)

@@ -15,6 +15,31 @@ class Unavailable(DataError):
     """The database cannot be reached, opened or written just now; trying again later may work."""
 
 
+class Interrupted(Unavailable):
+    """The database broke a transaction off and kept nothing of it: a deadlock, a lost connection.
+
+    The whole unit of work may be tried again, which :func:`shared_db.connection.again` does.
+    """
+
+
+class OutcomeUnknown(Unavailable):
+    """The connection was lost while a change was being kept: it may be there or not; nothing is repeated."""
+
+
+class Foreign(Unavailable):
+    """The database has not the tables or columns that are needed; ``wherry db check`` tells which."""
+
+
+class TooSlow(DataError):
+    """A statement took longer than the time that one may take."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(
+            f"The database was still searching after {seconds:g} s: add a condition on a column with a key, "
+            "such as JobID, Owner, Site or a recent LastUpdateTime"
+        )
+
+
 class Conflict(DataError):
     """A row with this key exists already, or a row that it needs does not."""
 
@@ -22,11 +47,12 @@ class Conflict(DataError):
 class InvalidValue(DataError):
     """A column cannot hold the value: too long, missing or out of range.
 
-    ``column`` is DIRAC's column name; ``problem`` is one of ``too long``, ``null``, ``out of range``.
+    ``column`` is DIRAC's column name, empty where the database does not tell; ``problem`` is one of
+    ``too long``, ``null``, ``out of range``, ``no text that can be stored``.
     """
 
     def __init__(self, column: str, problem: str) -> None:
-        super().__init__(f"Value of {column} is {problem}")
+        super().__init__(f"Value of {column} is {problem}" if column else f"A value is {problem}")
         self.column = column
         self.problem = problem
 

@@ -15,6 +15,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from types import MappingProxyType
 from typing import TypeVar
 
@@ -103,6 +104,8 @@ class Registry:
     default_groups: tuple[str, ...]
     warnings: tuple[str, ...]
     site_by_ce: Mapping[str, str]
+    setup: str | None
+    """DIRAC's setup, which releases before 9 write into their rows."""
     _indexes: _Indexes = field(repr=False)
 
     @classmethod
@@ -125,8 +128,15 @@ class Registry:
             default_groups=default_groups,
             warnings=tuple(_doubts(section, users, groups, vos)),
             site_by_ce=MappingProxyType(_site_by_ce(cfg)),
+            setup=cfg.get("DIRAC/Setup") or None,
             _indexes=_index(users, groups, hosts, default_groups),
         )
+
+    @classmethod
+    @cache
+    def empty(cls) -> Registry:
+        """A registry that knows nobody."""
+        return cls.from_cfg(parse_cfg("Registry\n{\n}\n"))
 
     def username(self, dn: str, group: str) -> str | None:
         """The user who has this DN and is in the group, unless suspended in the group's VO (4.3 step 5)."""

@@ -83,11 +83,13 @@ def make_issuer(config: Config, url: str) -> TokenIssuer:
 
 def make_new_side(config: Config, url: str) -> NewSide:
     """Databases, registry, tokens and the operations over them.  Raises ConfigError."""
+    registry = load_registry(config)
     try:
-        databases = open_databases(config.database, busy_seconds=config.limits.database_busy_seconds)
+        databases = open_databases(
+            config.database, limits=config.limits.of_databases(), registry=lambda: registry.current
+        )
     except ValueError as error:
         raise ConfigError(f"`database`: {error}") from error
-    registry = load_registry(config)
     issuer = make_issuer(config, url)
     resources = Resources(databases, lambda: registry.current, issuer)
     return NewSide(databases, registry, issuer, Runner(OPERATIONS, resources))

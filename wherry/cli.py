@@ -11,10 +11,10 @@ import base64
 import json
 import os
 import sys
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from datetime import date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -22,7 +22,10 @@ from shared_db.followed_file import FileError
 from wherry.config import ConfigError, load_config
 
 if TYPE_CHECKING:
+    from shared_db.connection import Databases
     from wherry.config import Config
+
+T = TypeVar("T")
 
 FAILED = 1
 WRONG = 2
@@ -170,24 +173,68 @@ def db() -> None:
 @db.command()
 @_config_option
 def init(config_path: Path) -> None:
-    """Create DIRAC's tables where they are missing, in a new file if need be."""
+    """Make the tables in empty databases, in a new file if need be.
+
+    Where DIRAC's tables are already they are left as they are; our own are made beside them.
+    """
+    from shared_db.administration import initialise
+
+    for line in _with_databases(config_path, initialise, create=True):
+        click.echo(line)
+
+
+@db.command()
+@click.option("--missing-tables", is_flag=True, help="Make those of DIRAC's tables that are missing, too.")
+@_config_option
+def upgrade(config_path: Path, missing_tables: bool) -> None:
+    """Bring our own tables to this version; DIRAC's are never altered.
+
+    May be run again, and from several hosts at once.
+    """
+    from shared_db.administration import upgrade as upgrade_databases
+
+    for line in _with_databases(
+        config_path, lambda databases: upgrade_databases(databases, missing_tables=missing_tables)
+    ):
+        click.echo(line)
+
+
+@db.command("check")
+@_config_option
+def check_databases(config_path: Path) -> None:
+    """Compare the databases with what is expected of them; 1 if a difference matters (marked with !)."""
+    from shared_db.administration import as_text, check
+
+    findings = _with_databases(config_path, check)
+    for line in as_text(findings):
+        click.echo(line)
+    matter = sum(finding.matters for finding in findings)
+    click.echo(f"{len(findings)} differences, {matter} that matter")
+    if matter:
+        sys.exit(FAILED)
+
+
+def _with_databases(
+    config_path: Path, function: Callable[[Databases], Awaitable[T]], *, create: bool = False
+) -> T:
+    """What a function says of the configured databases."""
     from shared_db.connection import open_databases
     from shared_db.errors import DataError
 
     config = _config(config_path)
 
-    async def create() -> None:
-        databases = open_databases(config.database, create=True)
+    async def asked() -> T:
+        databases = open_databases(config.database, create=create, limits=config.limits.of_databases())
         try:
-            await databases.create()
+            return await function(databases)
         finally:
             await databases.dispose()
 
     try:
-        run(create())
+        answer: T = run(asked())
     except (ValueError, DataError) as error:
         raise _OneLine(f"{config_path}: `database`: {error}") from error
-    click.echo("The tables are there.")
+    return answer
 
 
 @cli.command()

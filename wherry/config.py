@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from shared_db.engines.base import Limits as DatabaseLimits
+
 if TYPE_CHECKING:
     from legacy_rpc.codecs.diset import DisetLimits
     from legacy_rpc.servers.listener import ConnectionLimits
@@ -103,6 +105,16 @@ class Limits(_Section):
     depth: Annotated[int, Field(ge=10, le=200)] = 200
     body_bytes: Annotated[int, Field(ge=1024)] = 16 * 1024 * 1024
     database_busy_seconds: Annotated[float, Field(gt=0)] = 5.0
+    database_statement_seconds: Annotated[float, Field(gt=0)] = 30.0
+    database_connections: Annotated[int, Field(gt=0)] = 10
+
+    def of_databases(self) -> DatabaseLimits:
+        """The part that the databases need."""
+        return DatabaseLimits(
+            busy_seconds=self.database_busy_seconds,
+            statement_seconds=self.database_statement_seconds,
+            connections=self.database_connections,
+        )
 
     def of_connections(self) -> ConnectionLimits:
         """The part that legacy listeners need."""

@@ -19,6 +19,9 @@ from aiohttp import web
 from rest_backend.app import make_app
 from rest_backend.errors import RestError
 from rest_backend.operations import RestRequest, encode
+from shared_db.administration import make_ready
+from shared_db.connection import Databases
+from shared_db.errors import DataError, Foreign
 from shared_db.followed_file import FollowedFile
 from wherry.build import NewSide, OldSide, make_new_side, make_old_side, rest_url
 from wherry.config import Address, Config, ConfigError, Operations
@@ -90,7 +93,7 @@ async def serving(config: Config, hook: CallHook = lambda _finished: None) -> As
             addresses.rest = rest_url(config, rest_socket.getsockname()[1])
         new = make_new_side(config, addresses.rest)
         stack.push_async_callback(new.databases.dispose)
-        await _tell_of_databases(new)
+        await _make_ready(new.databases)
         old: OldSide | None = None
         followed: list[FollowedFile[object]] = [new.registry]
         exposition: Callable[[], bytes] = bytes
@@ -107,12 +110,14 @@ async def serving(config: Config, hook: CallHook = lambda _finished: None) -> As
         yield Serving(addresses, new, old)
 
 
-async def _tell_of_databases(new: NewSide) -> None:
+async def _make_ready(databases: Databases) -> None:
     """Say at once what every request would say; a database may come later, so the start goes on."""
     try:
-        await new.runner.run(new.runner.find("GET", "/api/health/ready"), RestRequest("GET", ""), None)
-    except RestError as error:
-        logger.error("%s: requests are answered with errors until it is there", error.detail)
+        await make_ready(databases)
+    except Foreign as error:
+        raise ConfigError(f"`database`: {error}") from error
+    except DataError as error:
+        logger.error("%s: requests are answered with errors until it is there", error)
 
 
 @asynccontextmanager

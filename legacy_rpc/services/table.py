@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from legacy_rpc.authorisation import Rule
 from legacy_rpc.messages import Call, Errno, Failure, Reply, Write
-from shared_db.connection import Databases
+from shared_db.connection import Databases, again
 from shared_db.errors import DataError, Unavailable
 from shared_db.registry import RegistryFile
 from shared_db.rules.refusals import Refusal, UnfitArgument
@@ -196,8 +196,10 @@ class NativeSide:
         method = self._table.method(call.service, call.method)
         assert method is not None
         context = Context(call, self._databases, self._registry, self._public_url)
+        handler = method.handler
         try:
-            value = await method.handler(context, *call.arguments)
+            # A handler asks for one unit of work at most, so it may be repeated when that was broken off.
+            value = await again(lambda: handler(context, *call.arguments))
         except Refusal as refusal:
             raise Failure(refusal.message, refusal.errno) from refusal
         except UnfitArgument as error:

@@ -8,27 +8,30 @@ two look-ups, see docs/decisions/0003-sqlite-threads.md).
 from __future__ import annotations
 
 import asyncio
+import re
 import sqlite3
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping, Sequence
+from math import inf
 from pathlib import Path
 from typing import Any, TypeVar
 
 import regex
 from sqlalchemy import Connection as SyncConnection
 from sqlalchemy import Engine as SyncEngine
-from sqlalchemy import Executable, MetaData, NestedTransaction, create_engine, event, exc
+from sqlalchemy import Executable, NestedTransaction, Table, create_engine, event, exc
 from sqlalchemy.engine import make_url
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection, QueuePool
 
-from shared_db.engines.base import Parameters, Result
+from shared_db.engines.base import USUAL, Limits, Parameters, Result
 from shared_db.engines.threads import WorkerThreads
-from shared_db.errors import Conflict, InvalidQuery, Unavailable
+from shared_db.errors import Conflict, DataError, Foreign, InvalidQuery, TooSlow, Unavailable
 
 T = TypeVar("T")
 
 POOL_SIZE = 8
-# A foreign process that holds the file longer than this gives an error in the reply, not a hanging caller.
-BUSY_SECONDS = 5.0
+# SQLite looks at the clock after so many of its steps, which is every millisecond or so.
+STEPS_BETWEEN_LOOKS = 50_000
 
 
 class SqliteEngine:
@@ -39,8 +42,9 @@ class SqliteEngine:
     """
 
     one_writer = True
+    may_be_diracs = False
 
-    def __init__(self, url: str, *, create: bool = False, busy_seconds: float = BUSY_SECONDS) -> None:
+    def __init__(self, url: str, *, create: bool = False, limits: Limits = USUAL) -> None:
         """``url`` is ``sqlite:///relative/path`` or ``sqlite:////absolute/path``."""
         self.url = url
         try:
@@ -51,7 +55,7 @@ class SqliteEngine:
             raise ValueError(f"{url}: name a file, as in sqlite:///var/wherry.db")
         self._path = Path(database).absolute()
         self._mode = "rwc" if create else "rw"
-        self._busy_seconds = busy_seconds
+        self.limits = limits
         self._threads = WorkerThreads("sqlite", helpers=POOL_SIZE - 1)
         self.sync = self._make_engine()
         # Nobody waits for a connection or for SQLite's one write lock while holding a thread: those threads
@@ -65,6 +69,7 @@ class SqliteEngine:
         )
         event.listen(engine, "begin", _begin)
         event.listen(engine, "connect", _provide_regexp)
+        event.listen(engine, "connect", _watch_clock)
         event.listen(engine, "checkout", self._check_file)
         return engine
 
@@ -72,7 +77,7 @@ class SqliteEngine:
         connection = sqlite3.connect(
             f"{self._path.as_uri()}?mode={self._mode}",
             uri=True,
-            timeout=self._busy_seconds,
+            timeout=self.limits.busy_seconds,
             isolation_level=None,  # the driver's default commits behind one's back; _begin says BEGIN
             check_same_thread=False,
         )
@@ -118,9 +123,25 @@ class SqliteEngine:
         if write:
             self._writer.release()
 
-    async def create(self, schema: MetaData) -> None:
-        """Create the tables that are not there yet."""
-        await self.in_thread(schema.create_all, self.sync)
+    async def make(self, database: str) -> None:
+        """The file is made when it is first opened, if at all."""
+
+    async def sync_run(self, database: str, function: Callable[[SyncConnection], T]) -> T:  # noqa: ARG002
+        """Run a function on a plain connection, and commit."""
+        return await self.in_thread(self._sync_run, function)
+
+    def _sync_run(self, function: Callable[[SyncConnection], T]) -> T:
+        with self.sync.connect() as connection:
+            connection.info.update(write=True, deadline=inf)
+            with connection.begin():
+                return function(connection)
+
+    async def refresh_statistics(self) -> None:
+        """Without statistics SQLite takes the key on Status where that on Owner is a thousand times better.
+
+        A few hundred rows of each key are looked at, however many there are.
+        """
+        await self.in_thread(self._sync_run, _analyse)
 
     async def in_thread(self, function: Callable[..., T], *arguments: Any) -> T:
         """Run in a worker thread, in the words of ``shared_db.errors``.
@@ -133,7 +154,30 @@ class SqliteEngine:
         except (OverflowError, UnicodeEncodeError) as error:
             raise InvalidQuery(f"A value cannot be stored or looked for: {error}") from error
         except (exc.SQLAlchemyError, sqlite3.Error) as error:
-            raise _translated(error) from error
+            raise self._translated(error) from error
+
+    def _translated(self, error: Exception) -> Exception:
+        """The driver's exception in the domain's words; a statement that is wrong in itself stays a bug."""
+        match error:
+            case exc.ProgrammingError():
+                return error
+            case exc.IntegrityError():
+                return Conflict(str(error.orig))
+            case exc.DatabaseError():
+                return self._refused(str(error.orig))
+            case sqlite3.Error() | exc.DisconnectionError() | exc.InvalidRequestError():
+                return Unavailable(f"Database is not available: {error}")
+            case _:
+                return error
+
+    def _refused(self, message: str) -> DataError:
+        if _FUNCTION_FAILED in message:
+            return InvalidQuery("A regular expression takes too long: write a simpler one")
+        if message == "interrupted":
+            return TooSlow(self.limits.statement_seconds)
+        if _FOREIGN.match(message):
+            return Foreign(f"{message}: `wherry db check` tells what differs")
+        return Unavailable(f"Database is not available: {message}")
 
     async def dispose(self) -> None:
         """Close every connection and thread."""
@@ -156,7 +200,9 @@ class SqliteConnection:
         return self._sync
 
     def _execute(self, statement: Executable, parameters: Parameters | None) -> Result:
-        result = self._connected().execute(statement, parameters)
+        connection = self._connected()
+        connection.info["deadline"] = time.monotonic() + self._engine.limits.statement_seconds
+        result = connection.execute(statement, parameters)
         # Rows are fetched here, in the thread; the loop only reads what is in memory.
         return Result(rows=result.all()) if result.returns_rows else Result(rowcount=result.rowcount)
 
@@ -172,9 +218,21 @@ class SqliteConnection:
                 connection.invalidate()
                 raise
 
-    async def execute(self, statement: Executable, parameters: Parameters | None = None) -> Result:
+    async def execute(
+        self,
+        database: str,  # noqa: ARG002 - one file holds them all
+        statement: Executable,
+        parameters: Parameters | None = None,
+    ) -> Result:
         """Run one statement."""
         return await self._engine.in_thread(self._execute, statement, parameters)
+
+    async def insert_ids(self, database: str, table: Table, rows: Sequence[Mapping[str, Any]]) -> list[int]:
+        """Insert rows; returns their ids in the order of the rows."""
+        # One writer at a time counts the ids up in the order of the rows.
+        [key] = table.primary_key
+        result = await self.execute(database, table.insert().returning(key), rows)
+        return sorted(row[0] for row in result.rows)
 
     async def savepoint(self) -> SqliteSavepoint:
         """Set a mark at the present point of the transaction."""
@@ -209,8 +267,14 @@ class SqliteSavepoint:
         await self._engine.in_thread(self._nested.rollback)
 
 
+def _analyse(connection: SyncConnection) -> None:
+    connection.exec_driver_sql("PRAGMA analysis_limit = 400")
+    connection.exec_driver_sql("ANALYZE")
+
+
 REGEX_SECONDS = 0.05
 _FUNCTION_FAILED = "user-defined function raised exception"
+_FOREIGN = re.compile("no such (table|column)|table .* has no column")
 
 
 def _provide_regexp(driver: sqlite3.Connection, _record: ConnectionPoolEntry) -> None:
@@ -223,6 +287,16 @@ def _provide_regexp(driver: sqlite3.Connection, _record: ConnectionPoolEntry) ->
         )
 
     driver.create_function("regexp", 2, matches, deterministic=True)
+
+
+def _watch_clock(driver: sqlite3.Connection, record: ConnectionPoolEntry) -> None:
+    """Break off a statement that is still running at its deadline."""
+    info = record.info
+
+    def late() -> bool:
+        return time.monotonic() > float(info.get("deadline", inf))
+
+    driver.set_progress_handler(late, STEPS_BETWEEN_LOOKS)
 
 
 def _begin(connection: SyncConnection) -> None:
@@ -238,20 +312,3 @@ def _begin(connection: SyncConnection) -> None:
     except sqlite3.Error:
         connection.invalidate()
         raise
-
-
-def _translated(error: Exception) -> Exception:
-    """The driver's exception in the domain's words; a statement that is wrong in itself stays a bug."""
-    match error:
-        case exc.ProgrammingError():
-            return error
-        case exc.IntegrityError():
-            return Conflict(str(error.orig))
-        case exc.DatabaseError() if _FUNCTION_FAILED in str(error.orig):
-            return InvalidQuery("A regular expression takes too long: write a simpler one")
-        case exc.DatabaseError():
-            return Unavailable(f"Database is not available: {error.orig}")
-        case sqlite3.Error() | exc.DisconnectionError() | exc.InvalidRequestError():
-            return Unavailable(f"Database is not available: {error}")
-        case _:
-            return error

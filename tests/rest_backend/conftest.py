@@ -27,6 +27,7 @@ from rest_backend.table import OPERATIONS
 from rest_backend.tokens import KeySet, SigningKey, TokenIssuer
 from shared_db.cfg import CfgSection
 from shared_db.connection import Databases, open_databases
+from shared_db.engines.base import Limits
 from shared_db.registry import Registry
 from shared_db.rules.clock import status_time_order
 from shared_db.schema import SCHEMAS
@@ -353,7 +354,7 @@ async def _serving(
     operations: Sequence[Operation] = (),
     busy_seconds: float = 5.0,
 ) -> AsyncIterator[Grid]:
-    databases = open_databases(f"sqlite:///{file}", busy_seconds=busy_seconds)
+    databases = open_databases(f"sqlite:///{file}", limits=Limits(busy_seconds=busy_seconds))
     grid = Grid(file, databases, _registry(settings), (*OPERATIONS, *operations))
     app = make_app(grid.runner, grid.issuer, largest_body=LARGEST_BODY)
     async with TestClient(TestServer(app)) as client:
@@ -416,6 +417,6 @@ def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
 def stopped_clock(monkeypatch: pytest.MonkeyPatch) -> datetime:
     """The time that changed rows get, standing still."""
     moment = datetime(2024, 6, 1, 8, 30, tzinfo=UTC)
-    for module in ("jobs", "pilots"):
-        monkeypatch.setattr(f"shared_db.queries.{module}.utc_now", lambda: moment)
+    for module in ("rules.clock", "queries.pilots"):
+        monkeypatch.setattr(f"shared_db.{module}.utc_now", lambda: moment)
     return moment

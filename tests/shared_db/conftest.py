@@ -3,22 +3,71 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import re
 import shutil
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import event, select
+from guests import GUESTS, HOMES, guest_sql, made_by_code_of_8
+from sqlalchemy import Connection as SyncConnection
+from sqlalchemy import Table, event, inspect, select, text
+from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import create_async_engine
 
+from shared_db.administration import initialise, upgrade
+from shared_db.cfg import parse_cfg
 from shared_db.connection import Databases, UnitOfWork, open_databases
+from shared_db.engines.base import Limits
+from shared_db.engines.urls import DATABASES
 from shared_db.errors import DataError
+from shared_db.inspection import schema_of
 from shared_db.queries.pilots import add_pilots
+from shared_db.registry import Registry
 from shared_db.schema import SCHEMAS
 from shared_db.schema.pilot_agents_db import PILOT_AGENTS_DB, PilotAgents
+
+# Who is who, for tables of releases before 9, which know groups and no VOs.
+REGISTRY = Registry.from_cfg(
+    parse_cfg("""
+DIRAC
+{
+  Setup = Production
+}
+Registry
+{
+  Users
+  {
+    alice
+    {
+      DN = /O=Lab/CN=alice
+    }
+  }
+  Groups
+  {
+    lab_user
+    {
+      Users = alice
+      VO = lab
+    }
+  }
+  VO
+  {
+    lab
+    {
+      DefaultGroup = lab_user
+    }
+  }
+}
+""")
+)
 
 
 class Clock:
@@ -127,14 +176,14 @@ def attempt() -> Callable[[Awaitable[Any]], Awaitable[Any]]:
 def _empty_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A database with DIRAC's tables and no rows, made once and copied for each test."""
     path = tmp_path_factory.mktemp("database") / "empty.db"
-
-    async def make() -> None:
-        databases = open_databases(f"sqlite:///{path}", create=True)
-        await databases.create()
-        await databases.dispose()
-
-    asyncio.run(make())
+    asyncio.run(_create(f"sqlite:///{path}"))
     return path
+
+
+async def _create(urls: str | Mapping[str, str]) -> None:
+    databases = open_databases(urls, create=True)
+    await initialise(databases)
+    await databases.dispose()
 
 
 @pytest.fixture
@@ -143,10 +192,139 @@ def database_file(_empty_file: Path, tmp_path: Path) -> Path:
     return Path(shutil.copy(_empty_file, tmp_path / "wherry.db"))
 
 
+@pytest.fixture(params=[*HOMES, *GUESTS])
+def engine(request: pytest.FixtureRequest) -> str:
+    """The kind of database that a test runs on: each in turn.
+
+    A test that is about some of them says ``parametrize("engine", [...], indirect=True)``; a module may have
+    a fixture of this name of its own.
+    """
+    return str(request.param)
+
+
+def is_mysql(engine: str) -> bool:
+    """Whether a kind of database is kept by MariaDB."""
+    return engine == "mariadb" or engine in GUESTS
+
+
+@pytest.fixture(scope="session")
+def _made(servers: Any) -> Iterator[Callable[[str], dict[str, str]]]:
+    """The URLs of databases with DIRAC's tables on a server, made when they are first asked for.
+
+    At the end DIRAC's own tables must be as they were.
+    """
+    made: dict[str, dict[str, str]] = {}
+    before: dict[str, list[str]] = {}
+    worker = f"wherry_{os.environ.get('PYTEST_XDIST_WORKER', 'main')}"
+
+    def make(kind: str) -> dict[str, str]:
+        if kind not in made:
+            url = servers.url("mariadb" if is_mysql(kind) else kind)
+            prefix = f"{worker}_{kind}".replace("-", "_").replace(".", "_")
+            # DIRAC's own way on MySQL is one database each; all tables fit into one on PostgreSQL.
+            names = {each: f"{prefix}_{each}" if is_mysql(kind) else prefix for each in DATABASES}
+            asyncio.run(new_databases(url, set(names.values())))
+            made[kind] = {each: url + name for each, name in names.items()}
+            asyncio.run(_move_in(made[kind], GUESTS.get(kind)))
+            if kind in GUESTS:
+                before[kind] = asyncio.run(_definitions(made[kind]))
+        return made[kind]
+
+    yield make
+    for kind, definitions in before.items():
+        assert asyncio.run(_definitions(made[kind])) == definitions, f"tables of {kind} were changed"
+
+
+async def _move_in(urls: Mapping[str, str], release: str | None) -> None:
+    """Make the tables: a release's of DIRAC first, then ours, and those of DIRAC's that are missing."""
+    databases = open_databases(urls, limits=Limits(busy_seconds=10))
+    if release is not None:
+        for name in ("JobDB", "JobLoggingDB", "PilotAgentsDB"):
+            await databases.sync_run(name, partial(_execute, statements=guest_sql(release, name)))
+        if release < "9":
+            for name in ("TaskQueueDB", "SandboxMetadataDB"):
+                await databases.sync_run(name, partial(_execute, statements=made_by_code_of_8(name)))
+    await initialise(databases)
+    await upgrade(databases, missing_tables=True)
+    await databases.dispose()
+
+
+def _execute(connection: SyncConnection, statements: Sequence[str]) -> None:
+    """Statements as they are, in the schema that the connection translates to."""
+    connection.exec_driver_sql(f"USE `{schema_of(connection)}`")
+    for statement in statements:
+        connection.exec_driver_sql(statement)
+
+
+async def _definitions(urls: Mapping[str, str]) -> list[str]:
+    """How every table is defined, without what counts its rows."""
+    databases = open_databases(urls)
+    definitions = [
+        definition for name in SCHEMAS for definition in await databases.sync_run(name, _of_tables)
+    ]
+    await databases.dispose()
+    return definitions
+
+
+def _of_tables(connection: SyncConnection) -> list[str]:
+    schema = schema_of(connection)
+    tables = sorted(inspect(connection).get_table_names(schema))
+    shown = [connection.exec_driver_sql(f"SHOW CREATE TABLE `{schema}`.`{each}`").one()[1] for each in tables]
+    return [re.sub(r" AUTO_INCREMENT=\d+", "", each) for each in shown]
+
+
+async def new_databases(server: str, names: Iterable[str]) -> None:
+    """Make empty databases on a server, in place of those that have the names."""
+    driver = {"mysql": "mysql+asyncmy", "postgresql": "postgresql+asyncpg"}
+    url = make_url(server)
+    engine = create_async_engine(
+        url.set(drivername=driver[url.drivername], database=url.database or None),
+        isolation_level="AUTOCOMMIT",
+    )
+    quote = engine.dialect.identifier_preparer.quote
+    async with engine.connect() as connection:
+        for name in names:
+            with suppress(SQLAlchemyError):
+                await connection.execute(text(f"DROP DATABASE {quote(name)}"))
+            await connection.execute(text(f"CREATE DATABASE {quote(name)}"))
+    await engine.dispose()
+
+
+async def empty(databases: Databases) -> None:
+    """Take every row away, and count ids from 1 again."""
+    for name, schema in SCHEMAS.items():
+        await databases.sync_run(name, partial(_empty, tables=schema.sorted_tables[::-1]))
+
+
+def _empty(connection: SyncConnection, tables: Sequence[Table]) -> None:
+    counted = [each for each in tables if each.autoincrement_column is not None]
+    if connection.dialect.name == "postgresql":
+        names = ", ".join(f'"{each.name}"' for each in tables)
+        connection.execute(text(f"TRUNCATE {names} RESTART IDENTITY"))
+        return
+    for table in tables:
+        connection.execute(table.delete())
+    schema = connection.get_execution_options()["schema_translate_map"][None]
+    for table in counted:
+        connection.execute(text(f"ALTER TABLE `{schema}`.`{table.name}` AUTO_INCREMENT = 1"))
+
+
 @pytest.fixture
-async def databases(database_file: Path) -> AsyncIterator[Databases]:
-    """All of DIRAC's logical databases in one SQLite file."""
-    opened = open_databases(f"sqlite:///{database_file}")
+def database_urls(
+    engine: str, request: pytest.FixtureRequest, _made: Callable[[str], dict[str, str]]
+) -> str | dict[str, str]:
+    """This test's database: with DIRAC's tables, empty if it is a file."""
+    if engine == "sqlite":
+        return f"sqlite:///{request.getfixturevalue('database_file')}"
+    return _made(engine)
+
+
+@pytest.fixture
+async def databases(engine: str, database_urls: str | dict[str, str]) -> AsyncIterator[Databases]:
+    """All of DIRAC's logical databases, with empty tables."""
+    opened = open_databases(database_urls, limits=Limits(busy_seconds=10), registry=lambda: REGISTRY)
+    if engine != "sqlite":
+        await empty(opened)
     yield opened
     await opened.dispose()
 

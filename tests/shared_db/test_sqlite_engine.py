@@ -12,12 +12,13 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
+from shared_db.administration import initialise
 from shared_db.connection import Databases, open_databases
+from shared_db.engines.base import Limits
 from shared_db.engines.sqlite import POOL_SIZE
 from shared_db.errors import Conflict, InvalidQuery, Unavailable
 from shared_db.queries.conditions import Condition
 from shared_db.queries.search import Search, find_page
-from shared_db.schema import SCHEMAS
 from shared_db.schema.job_db import JOB_DB, JobCommands, JobJDLs, Jobs
 from shared_db.schema.pilot_agents_db import PILOT_AGENTS_DB, PilotAgents
 from shared_db.schema.task_queue_db import TASK_QUEUE_DB, tq_Jobs
@@ -28,9 +29,11 @@ BUSY_SECONDS = 0.1
 
 
 @asynccontextmanager
-async def opened(path: Path, **options: Any) -> AsyncIterator[Databases]:
+async def opened(
+    path: Path, *, create: bool = False, busy_seconds: float = PATIENCE
+) -> AsyncIterator[Databases]:
     """Databases on a file, closed at the end."""
-    databases = open_databases(f"sqlite:///{path}", **options)
+    databases = open_databases(f"sqlite:///{path}", create=create, limits=Limits(busy_seconds=busy_seconds))
     yield databases
     await databases.dispose()
 
@@ -49,38 +52,13 @@ def take_away(path: Path) -> None:
         each.unlink(missing_ok=True)
 
 
-# URLs
+# Paths
 
 
-@pytest.mark.parametrize(
-    ("url", "mend"),
-    [
-        ("sqlite://", "name a file, as in sqlite:///var/wherry.db"),
-        ("sqlite:///", "name a file, as in sqlite:///var/wherry.db"),
-        ("sqlite:///:memory:", "name a file, as in sqlite:///var/wherry.db"),
-        ("mysql://user:secret@host/JobDB", "only sqlite:///PATH can be used"),
-        ("postgresql+asyncpg://host/db", "only sqlite:///PATH can be used"),
-        ("sqlite+aiosqlite:///var/wherry.db", "only sqlite:///PATH can be used"),
-        ("var/wherry.db", "only sqlite:///PATH can be used"),
-        ("", "only sqlite:///PATH can be used"),
-        ("sqlite:var/wherry.db", "write sqlite:///PATH"),
-        (dict.fromkeys([*SCHEMAS, "JobDb"], "sqlite:///x.db"), "unknown database JobDb: known are JobDB"),
-        ({**dict.fromkeys(SCHEMAS, "sqlite:///x.db"), JOB_DB: "mysql://host/JobDB"}, "only sqlite:///PATH"),
-    ],
-    ids=str,
-)
-def test_a_url_that_cannot_be_used_names_the_mend(url: Any, mend: str) -> None:
-    """A URL is refused when it is read, with what to write instead."""
-    with pytest.raises(ValueError, match=mend):
-        open_databases(url)
-
-
-@pytest.mark.parametrize("url", ["mysql://user:secret@host/JobDB", "oracle://u:secret@host"])
-def test_a_refused_url_does_not_show_its_password(url: str) -> None:
-    """Secrets are not repeated in messages."""
-    with pytest.raises(ValueError) as refused:
-        open_databases(url)
-    assert "secret" not in str(refused.value)
+@pytest.fixture
+def engine() -> str:
+    """The one that this module is about."""
+    return "sqlite"
 
 
 async def test_a_relative_path_is_taken_from_where_the_program_was_started(
@@ -99,7 +77,7 @@ async def test_a_relative_path_is_taken_from_where_the_program_was_started(
 async def test_names_of_files_are_taken_literally(tmp_path: Path, pilots_of: Any, name: str) -> None:
     """Blanks, hashes and letters of any alphabet in a path stand for themselves."""
     async with opened(tmp_path / name, create=True) as databases:
-        await databases.create()
+        await initialise(databases)
         await pilots_of(databases).add("a")
     assert references(tmp_path / name) == ["a"]
 
@@ -128,7 +106,7 @@ async def test_what_is_no_database_is_unavailable(
         with pytest.raises(Unavailable):
             await pilots.add("a")
         with pytest.raises(Unavailable):
-            await databases.create()
+            await initialise(databases)
     assert path.stat().st_size == before
 
 
@@ -199,7 +177,7 @@ async def test_a_replaced_file_is_used(
     """When another database takes the place of the file and its -wal, all connections go over to that one."""
     other = tmp_path / "other.db"
     async with opened(other, create=True) as another:
-        await another.create()
+        await initialise(another)
         await pilots_of(another).add("restored")
     await pilots.add("a")
     await hold_connections(databases, 4)
@@ -268,8 +246,7 @@ async def test_two_workers_lose_no_update(database_file: Path) -> None:
             await asyncio.sleep(0.001)
             await work.change(PILOT_AGENTS_DB, PilotAgents.update().values(CurrentJobID=value + 1))
 
-    patient = {"busy_seconds": PATIENCE}
-    async with opened(database_file, **patient) as first, opened(database_file, **patient) as second:
+    async with opened(database_file) as first, opened(database_file) as second:
         async with first.unit_of_work(write=True) as work:
             await work.change(PILOT_AGENTS_DB, PilotAgents.insert().values(VO="lab"))
         async with asyncio.timeout(PATIENCE):

@@ -9,6 +9,7 @@ import zlib
 from datetime import datetime, timedelta
 from typing import Any
 
+from shared_db.administration import initialise
 from shared_db.connection import Databases
 from shared_db.rules.clock import status_time_order, to_column, utc_now
 from shared_db.rules.job_states import FINAL_STATES, JOB_STATES
@@ -27,7 +28,7 @@ STARTED_STATES = frozenset({"Running", "Stalled", "Completing", "Completed", "Do
 
 async def fill(databases: Databases) -> None:
     """Create the tables and fill them; the same grid every time, but for the time of day."""
-    await databases.create()
+    await initialise(databases)
     chance = random.Random(9135)  # noqa: S311 - a demo's data need no secrecy
     now = utc_now()
     jobs = [_job(number, now, chance) for number in range(1, JOBS + 1)]

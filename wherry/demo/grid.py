@@ -125,6 +125,7 @@ def _filled(database: Path) -> bool:
     """Whether an earlier demo left a whole database here; what is left of a broken one is removed."""
     try:
         with sqlite3.connect(database) as connection:
+            connection.execute("SELECT * FROM wherry_version")  # an older program's has none
             if connection.execute("SELECT count(*) FROM tq_Jobs").fetchone()[0]:
                 return True
     except sqlite3.Error:
