@@ -26,9 +26,11 @@ tests: $(VENV)/.installed-test clients
 
 quick-bench: $(VENV)/.installed-test
 	$(BIN)/python benchmarks/diset.py --quick
+	$(BIN)/python benchmarks/database.py --quick
 
 bench: $(VENV)/.installed-test
 	$(BIN)/python benchmarks/diset.py
+	$(BIN)/python benchmarks/database.py
 
 # Unmodified DIRAC clients, each in an environment of its own; made once.
 clients: $(VENV)/.installed-test

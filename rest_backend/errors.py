@@ -13,8 +13,6 @@ import pydantic
 from shared_db.errors import (
     Conflict,
     DataError,
-    Foreign,
-    Interrupted,
     InvalidQuery,
     InvalidValue,
     OutcomeUnknown,
@@ -47,23 +45,24 @@ class Forbidden(RestError):
         super().__init__(403, detail)
 
 
-_STATUS: Mapping[type[DataError], int] = {
+# By the nearest of an error's classes.
+_STATUS: Mapping[type, int] = {
     InvalidQuery: 400,
     InvalidValue: 400,
-    Conflict: 409,
     TooSlow: 400,
+    Conflict: 409,
     Unavailable: 503,
-    Interrupted: 503,
-    Foreign: 503,
     # Not 503, which invites to repeat the request.
     OutcomeUnknown: 500,
+    # What is stored cannot be read.
+    DataError: 500,
 }
 RETRY_AFTER_SECONDS = "10"
 
 
 def from_data_error(error: DataError) -> RestError:
     """A domain error as an answer."""
-    status = _STATUS[type(error)]
+    status = next(_STATUS[each] for each in type(error).__mro__ if each in _STATUS)
     return RestError(status, str(error), {"Retry-After": RETRY_AFTER_SECONDS} if status == 503 else None)
 
 

@@ -181,8 +181,14 @@ class Databases:
         rehearsal = self._rehearsal.get()
         if rehearsal is None:
             work = UnitOfWork(self._engines, self._guest, write=write)
-            async with _ending(work):
-                yield work
+            try:
+                async with _ending(work):
+                    yield work
+            except Interrupted as error:
+                if write and self._guest is not None and not self._guest.transactional:
+                    # MyISAM has kept what it was told; repeating would tell it twice.
+                    raise OutcomeUnknown(f"A part of the change may have been kept: {error}") from error
+                raise
             return
         if self._joined.get():
             raise RuntimeError("a unit of work was asked for inside another one of a rehearsal")
@@ -210,7 +216,7 @@ class Databases:
             raise RuntimeError("a rehearsal was asked for inside another one")
         await self.learn()
         if self._guest is not None and not self._guest.transactional:
-            raise Foreign("some tables keep what is rolled back (MyISAM): `wherry db check` names them")
+            raise Foreign("some tables keep what is rolled back (MyISAM)", "`wherry db check` names them")
         outer = UnitOfWork(self._engines, self._guest, write=True)
         rehearsal = _Rehearsal(outer)
         token = self._rehearsal.set(rehearsal)

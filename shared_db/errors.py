@@ -26,8 +26,20 @@ class OutcomeUnknown(Unavailable):
     """The connection was lost while a change was being kept: it may be there or not; nothing is repeated."""
 
 
+class Denied(Unavailable):
+    """The server does not let the account in."""
+
+
 class Foreign(Unavailable):
-    """The database has not the tables or columns that are needed; ``wherry db check`` tells which."""
+    """The database has not what is needed, or not for this account.
+
+    ``found`` says what there is, ``mend`` what to do about it.
+    """
+
+    def __init__(self, found: str, mend: str = "`wherry db check` tells what differs") -> None:
+        super().__init__(f"{found}: {mend}")
+        self.found = found
+        self.mend = mend
 
 
 class TooSlow(DataError):

@@ -125,7 +125,7 @@ class Guest:
             return table
         fills = [name for of, name in _FILLS if of == table.name and name in shape.columns]
         if unknown := shape.required - set(fills):
-            raise Foreign(f"{table.name} wants a value for {', '.join(sorted(unknown))}: give it a default")
+            raise Foreign(f"{table.name} wants a value for {', '.join(sorted(unknown))}", "give it a default")
         if not fills and shape.columns >= set(table.c.keys()):
             return table
         kept = [
@@ -153,9 +153,7 @@ class Guest:
             return None
         stand_in = _STAND_INS.get((element.table.name, element.name))
         if stand_in is None:
-            raise Foreign(
-                f"{element.table.name}.{element.name} is not there: `wherry db check` tells what differs"
-            )
+            raise Foreign(f"{element.table.name}.{element.name} is not there")
         return stand_in(self._registry()).label(element.name)
 
 
@@ -202,7 +200,7 @@ def _group_of_vo(row: Row, registry: Registry) -> str:
 def _setup(_row: Row, registry: Registry) -> str:
     if registry.setup is None:
         raise Foreign(
-            "These tables are of DIRAC 8.0 or older: name the setup in the registry, as DIRAC/Setup"
+            "These tables are of DIRAC 8.0 or older", "name the setup in the registry, as DIRAC/Setup"
         )
     return registry.setup
 

@@ -367,9 +367,10 @@ _TRIGGERS = {
         "SELECT 1 FROM sqlite_master WHERE type = 'trigger' AND tbl_name = :table AND sql LIKE '%SeqNum%'"
     ),
     "postgresql": text(
-        "SELECT 1 FROM information_schema.triggers WHERE event_object_schema = :schema"
-        " AND event_object_table = :table AND event_manipulation = 'INSERT'"
-        " AND trigger_name = 'SeqNumGenerator'"
+        # information_schema shows triggers only to those who may change the table.
+        "SELECT 1 FROM pg_trigger JOIN pg_class ON pg_class.oid = tgrelid"
+        " JOIN pg_namespace ON pg_namespace.oid = relnamespace"
+        " WHERE nspname = :schema AND relname = :table AND tgname = 'SeqNumGenerator' AND tgenabled <> 'D'"
     ),
 }
 _MAY_SEE_TRIGGERS = text(

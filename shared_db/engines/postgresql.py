@@ -14,8 +14,11 @@ from shared_db.engines.server import (
     Execute,
     Meaning,
     conflict,
+    denied,
+    forbidden,
     foreign,
     invalid_query,
+    no_database,
     too_slow,
     unavailable,
 )
@@ -83,7 +86,10 @@ _MEANINGS: Mapping[str, Meaning] = {
     **dict.fromkeys(("23505", "23503"), conflict),
     # A value that the driver cannot carry, a regular expression, an escape, a date: what a caller writes.
     **dict.fromkeys(("22000", "2201B", "22019", "22025", "22007", "22008", "22P02"), invalid_query),
-    **dict.fromkeys(("42P01", "42703", "42501", "3D000", "28P01", "28000"), foreign),
+    **dict.fromkeys(("42P01", "42703"), foreign),
+    "3D000": no_database,
+    "42501": forbidden,
+    **dict.fromkeys(("28P01", "28000"), denied),
 }
 # Deadlock, serialisation, lock wait, the server going down.
 _KEPT_NOTHING = frozenset({"40P01", "40001", "55P03", "57P01", "57P02", "57P03"})

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
 from sqlalchemy import Connection as SyncConnection
-from sqlalchemy import Executable, Table, exc
+from sqlalchemy import Executable, Table, exc, inspect
 from sqlalchemy.engine import URL
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncTransaction
 from sqlalchemy.pool import NullPool
@@ -20,6 +20,7 @@ from shared_db.engines.base import Limits, Parameters, Result
 from shared_db.errors import (
     Conflict,
     DataError,
+    Denied,
     Foreign,
     Interrupted,
     InvalidQuery,
@@ -104,7 +105,7 @@ class ServerEngine:
         """Make a database that is named in front of its tables; one in the URL must be there."""
         schema = self._schemas.get(database)
         if schema is not None:
-            await self.sync_run(database, lambda connection: connection.execute(CreateSchema(schema, True)))
+            await self.sync_run(database, lambda connection: _make(connection, schema))
 
     async def sync_run(self, database: str, function: Callable[[SyncConnection], T]) -> T:
         """Run a function on a plain connection to a logical database, and commit."""
@@ -129,7 +130,7 @@ class ServerEngine:
             case exc.TimeoutError():
                 return Unavailable(f"Every connection to the database is in use ({self.url})")
             case OSError():
-                return Interrupted(f"Database is not available: {error}")
+                return Interrupted(f"Database is not available: {error} ({self.url})")
             case _:
                 return error
 
@@ -251,6 +252,12 @@ class ServerSavepoint:
             raise self._engine.translated(error) from error
 
 
+def _make(connection: SyncConnection, schema: str) -> None:
+    # An account need not have the right to make what is there already.
+    if schema not in inspect(connection).get_schema_names():
+        connection.execute(CreateSchema(schema, if_not_exists=True))
+
+
 # What an error of a server means: its message and the limits in force make the domain's error.
 Meaning = Callable[[str, Limits], DataError]
 
@@ -271,8 +278,23 @@ def invalid_query(message: str, _limits: Limits) -> InvalidQuery:
 
 
 def foreign(message: str, _limits: Limits) -> Foreign:
-    """A database, table or column that is not there, or is not ours to touch."""
-    return Foreign(f"{message}: `wherry db check` tells what differs")
+    """A table or column that is not there."""
+    return Foreign(message)
+
+
+def no_database(message: str, _limits: Limits) -> Foreign:
+    """A database that is not there."""
+    return Foreign(message, "make it, or mend the URL")
+
+
+def forbidden(message: str, _limits: Limits) -> Foreign:
+    """Something that the account may not do."""
+    return Foreign(message, "GRANT it to the account, or name another one in the URL")
+
+
+def denied(message: str, _limits: Limits) -> Denied:
+    """An account that the server does not know, or a wrong password."""
+    return Denied(f"{message}: mend the account or the password in the URL")
 
 
 def unavailable(error: exc.DBAPIError, *, interrupted: bool) -> DataError:

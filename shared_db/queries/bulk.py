@@ -112,7 +112,7 @@ def _json_to_recordset(element: _JsonRows, compiler: SQLCompiler, **options: Any
     return f"(SELECT * FROM json_to_recordset(CAST({source} AS JSON)) AS source({columns}))"  # noqa: S608 - our names
 
 
-@compiles(_JsonRows, "sqlite")
+@compiles(_JsonRows)  # SQLite's, and what is shown of a statement that no engine runs
 def _json_each(element: _JsonRows, compiler: SQLCompiler, **options: Any) -> str:
     columns = ", ".join(
         f"json_extract(value, {_path(each)}) AS {_name(compiler, each)}" for each in element.given

@@ -60,6 +60,8 @@ Jobs = Table(
         )
     ],
     key("StatusSite", "Status", "Site", table="Jobs"),
+    # The commonest question of all, for which DIRAC's keys look at every job of the owner.
+    key("OwnerStatus", "Owner", "Status", "JobID", table="Jobs", ours=True),
 )
 
 

@@ -37,8 +37,8 @@ def upgrade(connection: Connection) -> tuple[str | None, str]:
         before = current(connection)
         if before not in (None, *_revisions()):
             raise Foreign(
-                f"WherryDB has version {before} and this program knows up to {head()}: "
-                "run the newer Wherry that made it"
+                f"WherryDB has version {before} and this program knows up to {head()}",
+                "run the newer Wherry that made it",
             )
         # Alembic would leave the storage engine to the server.
         _version_table(schema_of(connection)).create(connection, checkfirst=True)

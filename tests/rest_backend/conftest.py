@@ -35,6 +35,7 @@ from shared_db.schema.job_db import JobJDLs, Jobs
 from shared_db.schema.job_logging_db import LoggingInfo
 from shared_db.schema.pilot_agents_db import JobToPilotMapping, PilotAgents
 from shared_db.schema.task_queue_db import tq_Jobs, tq_TaskQueues
+from shared_db.upgrades import upgrade
 
 ISSUER = "https://grid.example.org/"
 KEYS = KeySet([SigningKey("0123456789abcdef" * 2, Ed25519PrivateKey.generate())])
@@ -179,6 +180,8 @@ def _pilot(pilot_id: int, stamp: str, vo: str, status: str, site: str, **others:
 
 def _fill(file: Path) -> None:
     engine = create_engine(f"sqlite:///{file}")
+    with engine.begin() as connection:
+        upgrade(connection)
     with engine.begin() as connection:
         for schema in SCHEMAS.values():
             schema.create_all(connection)

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+import uuid
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
+from empty_databases import on_server, run
 from missing import missing
+from sqlalchemy import Connection
+
+from shared_db.engines.urls import DATABASES
+from shared_db.schema import WHERRY_DB
 
 # Some of them for a quick run: WHERRY_TEST_ENGINES=sqlite,mariadb
 _WANTED = os.environ.get("WHERRY_TEST_ENGINES", "")
@@ -86,3 +94,30 @@ CREATE TABLE tq_TQTo{what} (
 ) ENGINE=InnoDB CHARSET=utf8mb4
 """
 _LISTS = ("Sites", "GridCEs", "BannedSites", "Platforms", "JobTypes", "Tags")
+
+
+@contextmanager
+def guest_databases(server: str, release: str) -> Iterator[dict[str, str]]:
+    """The URLs of databases as a release of DIRAC has them on a MariaDB server, by logical name.
+
+    Ours, WherryDB, is not made; all are gone afterwards.
+    """
+    prefix = f"wherry_guest_{uuid.uuid4().hex[:12]}"
+    urls = {name: f"{server}{prefix}_{name}" for name in DATABASES}
+    made = {name: [] for name in urls if name != WHERRY_DB} | {
+        name: guest_sql(release, name) for name in ("JobDB", "JobLoggingDB", "PilotAgentsDB")
+    }
+    if release < "9":
+        made |= {name: made_by_code_of_8(name) for name in _MADE_BY_CODE_OF_8}
+    on_server(server, *(f"CREATE DATABASE {prefix}_{name}" for name in made))
+    try:
+        for name, sql in made.items():
+            run(urls[name], partial(_execute, statements=sql))
+        yield urls
+    finally:
+        on_server(server, *(f"DROP DATABASE IF EXISTS {prefix}_{name}" for name in urls))
+
+
+def _execute(connection: Connection, statements: Iterable[str]) -> None:
+    for statement in statements:
+        connection.exec_driver_sql(statement)
