@@ -5,7 +5,8 @@ Nothing else creates or alters anything.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 
 from sqlalchemy import Connection, MetaData, inspect
@@ -15,6 +16,9 @@ from shared_db.connection import Databases
 from shared_db.errors import Foreign
 from shared_db.inspection import Finding, inspect_database, schema_of
 from shared_db.schema import OWN_SCHEMA, SCHEMAS, WHERRY_DB
+from shared_db.upgrades.locks import locked
+
+Look = Callable[[Connection], list[Finding]]
 
 
 async def initialise(databases: Databases) -> list[str]:
@@ -25,13 +29,7 @@ async def initialise(databases: Databases) -> list[str]:
     lines = []
     for name, schema in SCHEMAS.items():
         await databases.make(name)
-        there = await databases.sync_run(name, partial(_existing, schema=schema))
-        if there and there < schema.tables.keys():
-            missing = ", ".join(sorted(schema.tables.keys() - there))
-            lines.append(f"{name}: has tables already and is left as it is, without {missing}")
-        else:
-            await databases.sync_run(name, schema.create_all)
-            lines.append(f"{name}: {'is there' if there else 'made'}")
+        lines.append(f"{name}: {await databases.sync_run(name, partial(_make_home, schema=schema))}")
     return [*lines, await upgrade_own(databases)]
 
 
@@ -44,20 +42,20 @@ async def upgrade(databases: Databases, *, missing_tables: bool = False) -> list
     if missing_tables:
         for name, schema in SCHEMAS.items():
             await databases.make(name)
-            there = await databases.sync_run(name, partial(_existing, schema=schema))
-            await databases.sync_run(name, schema.create_all)
-            lines += [f"{name}: made {table}" for table in sorted(schema.tables.keys() - there)]
+            made = await databases.sync_run(name, partial(_make_missing, schema=schema))
+            lines += [f"{name}: made {table}" for table in made]
     return lines
 
 
 async def make_ready(databases: Databases) -> None:
     """What a server does before it serves: look what tables there are, and bring our own to this version.
 
-    Raises Foreign when ours were never made, Unavailable when the databases cannot be reached.
+    Raises Foreign when ours were never made, Denied when the account is not let in, Unavailable when the
+    databases cannot be reached.
     """
-    version = await _own_version(databases)
+    version = await databases.sync_run(WHERRY_DB, upgrades.current)
     if version is None:
-        raise Foreign(f"{WHERRY_DB} has no tables yet: make them with `wherry db upgrade`")
+        raise Foreign(f"{WHERRY_DB} has no tables yet", "make them with `wherry db upgrade`")
     if version != upgrades.head():
         await upgrade_own(databases)
     await databases.learn()
@@ -74,31 +72,36 @@ async def upgrade_own(databases: Databases) -> str:
 
 
 async def check(databases: Databases) -> list[Finding]:
-    """Every difference between the databases and what Wherry expects, in the order of its tables."""
-    findings: list[Finding] = []
-    for name, schema in SCHEMAS.items():
-        findings += await _of_database(databases, name, schema)
-    version = await _own_version(databases)
-    if version != upgrades.head():
-        found = "its tables are not there" if version is None else f"it is at version {version}"
-        findings.append(Finding(WHERRY_DB, "", found, True, "run `wherry db upgrade`"))
-    else:
-        findings += await _of_database(databases, WHERRY_DB, OWN_SCHEMA)
-    return findings
+    """Every difference between the databases and what Wherry expects, in the order of its tables.
+
+    What is said of several databases alike, as of their server, is one finding that names them all.  Raises
+    Denied, Unavailable.
+    """
+    looks: dict[str, Look] = {
+        **{name: partial(inspect_database, metadata=schema) for name, schema in SCHEMAS.items()},
+        WHERRY_DB: _inspect_own,
+    }
+    findings: dict[Finding, list[str]] = {}
+    for name, look in looks.items():
+        for each in await _findings(databases, name, look):
+            alike = each if each.table else replace(each, database="")
+            findings.setdefault(alike, []).append(name)
+    return [replace(each, database=", ".join(names)) for each, names in findings.items()]
 
 
-async def _of_database(databases: Databases, name: str, schema: MetaData) -> list[Finding]:
+async def _findings(databases: Databases, name: str, look: Look) -> list[Finding]:
     try:
-        return await databases.sync_run(name, partial(inspect_database, metadata=schema))
+        return await databases.sync_run(name, look)
     except Foreign as error:
-        return [Finding(name, "", str(error), True, "mend the URL, or make it with `wherry db init`")]
+        return [Finding(name, "", error.found, True, error.mend)]
 
 
-async def _own_version(databases: Databases) -> str | None:
-    try:
-        return await databases.sync_run(WHERRY_DB, upgrades.current)
-    except Foreign:
-        return None
+def _inspect_own(connection: Connection) -> list[Finding]:
+    version = upgrades.current(connection)
+    if version == upgrades.head():
+        return inspect_database(connection, OWN_SCHEMA)
+    found = "its tables are not there" if version is None else f"it is at version {version}"
+    return [Finding(WHERRY_DB, "", found, True, "run `wherry db upgrade`")]
 
 
 def as_text(findings: list[Finding]) -> Iterator[str]:
@@ -108,6 +111,29 @@ def as_text(findings: list[Finding]) -> Iterator[str]:
         yield f"{'!' if each.matters else ' '} {place}: {each.what}: {each.why}"
 
 
-def _existing(connection: Connection, schema: MetaData) -> set[str]:
-    """Those of the tables that are there."""
-    return set(inspect(connection).get_table_names(schema_of(connection))) & schema.tables.keys()
+def _make_home(connection: Connection, schema: MetaData) -> str:
+    """Make all of the tables if there are none; returns what was found."""
+    with locked(connection):
+        missing = _missing(connection, schema)
+        if missing == sorted(schema.tables):
+            schema.create_all(connection)
+            return "made"
+    if not missing:
+        return "is there"
+    return (
+        f"has tables already and is left as it is, without {', '.join(missing)}"
+        " (`wherry db upgrade --missing-tables` makes them)"
+    )
+
+
+def _make_missing(connection: Connection, schema: MetaData) -> list[str]:
+    """Make the tables that are not there; returns their names."""
+    with locked(connection):
+        missing = _missing(connection, schema)
+        schema.create_all(connection, [schema.tables[name] for name in missing])
+    return missing
+
+
+def _missing(connection: Connection, schema: MetaData) -> list[str]:
+    """The names of the tables that are not there."""
+    return sorted(schema.tables.keys() - set(inspect(connection).get_table_names(schema_of(connection))))

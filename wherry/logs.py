@@ -102,7 +102,9 @@ class _Writer(threading.Thread):
         try:
             return self._formatter.format(record)
         except Exception as error:  # noqa: BLE001 - one faulty record must not end the log
-            return orjson.dumps({"level": "error", "event": f"unreadable log record: {error!r}"}).decode()
+            faulty = {"name": record.name, "created": record.created, "levelname": "ERROR"}
+            told = {"msg": "unreadable log record: %r", "args": (error,)}
+            return self._formatter.format(logging.makeLogRecord(faulty | told))
 
     def _write(self, records: list[logging.LogRecord]) -> None:
         lines = [f"{self._line(record)}\n" for record in records]
@@ -125,14 +127,17 @@ def logging_to(stream: TextIO = sys.stderr, level: int = logging.INFO) -> Iterat
     """Log to a stream."""
     aside = _Aside()
     writer = _Writer(aside, stream)
-    root = logging.getLogger()
-    before = root.level
+    root, alembic = logging.getLogger(), logging.getLogger("alembic")
+    before = root.level, alembic.level
     root.setLevel(level)
+    # It tells how it works whenever a version is looked up.
+    alembic.setLevel(logging.WARNING)
     root.addHandler(aside)
     writer.start()
     try:
         yield
     finally:
         root.removeHandler(aside)
-        root.setLevel(before)
+        for logger, was in zip((root, alembic), before, strict=True):
+            logger.setLevel(was)
         writer.end(seconds=2.0)

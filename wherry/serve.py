@@ -21,7 +21,7 @@ from rest_backend.errors import RestError
 from rest_backend.operations import RestRequest, encode
 from shared_db.administration import make_ready
 from shared_db.connection import Databases
-from shared_db.errors import DataError, Foreign
+from shared_db.errors import DataError, Denied, Foreign
 from shared_db.followed_file import FollowedFile
 from wherry.build import NewSide, OldSide, make_new_side, make_old_side, rest_url
 from wherry.config import Address, Config, ConfigError, Operations
@@ -114,7 +114,7 @@ async def _make_ready(databases: Databases) -> None:
     """Say at once what every request would say; a database may come later, so the start goes on."""
     try:
         await make_ready(databases)
-    except Foreign as error:
+    except (Denied, Foreign) as error:
         raise ConfigError(f"`database`: {error}") from error
     except DataError as error:
         logger.error("%s: requests are answered with errors until it is there", error)

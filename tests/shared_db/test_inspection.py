@@ -56,6 +56,7 @@ def execute(*statements: str) -> Callable[[Connection], None]:
 
 OLD = "as in DIRAC 7.3 and 8.0"
 FLAGS = "DeletedFlag, FailedFlag, ISandboxReadyFlag, JobSplitType, KilledFlag, MasterJobID, OSandboxReadyFlag"
+OWNER_STATUS = "has no key OwnerStatus (Owner, Status, JobID), which is ours"
 QUEUE_KEY = "idx_dest_queue_status (DestinationSite, Queue, Status)"
 JOBS_AND_PILOTS = ("JobDB", "JobLoggingDB", "PilotAgentsDB")
 LATIN1 = "its character set is latin1"
@@ -63,6 +64,7 @@ OF_8 = [
     ("Jobs", f"VO is missing, {OLD}"),
     ("Jobs", f"has ApplicationNumStatus, DIRACSetup, {FLAGS}, OwnerDN, RetrievedFlag, SystemPriority, {OLD}"),
     ("Jobs", f"has no key JobName (JobName), {OLD} and DIRAC 9.0"),
+    ("Jobs", OWNER_STATUS),
     ("PilotAgents", f"VO is missing, {OLD}"),
     (
         "PilotAgents",
@@ -81,6 +83,7 @@ OF_8 = [
 ]
 GUESTS = {
     "9.1.22": [
+        ("Jobs", OWNER_STATUS),
         ("JobParameters", "is missing, as in DIRAC 9.1.22"),
         ("SiteMask", "is missing, as in DIRAC 9"),
         ("SiteMaskLogging", "is missing, as in DIRAC 9"),
@@ -185,7 +188,7 @@ CHANGES: list[tuple[str, str, str, bool, str]] = [
         "ALTER TABLE Jobs ADD COLUMN Note TEXT NULL",
         *("Jobs", "has a column Note that DIRAC has not", False, "left to its default"),
     ),
-    ("ALTER TABLE Jobs DROP KEY Owner", *("Jobs", "has no key Owner (Owner)", True, "add it")),
+    ("ALTER TABLE Jobs DROP KEY OwnerGroup", *("Jobs", "has no key OwnerGroup (OwnerGroup)", True, "add it")),
     ("ALTER TABLE Jobs DROP KEY MinorStatus, ADD KEY More (MinorStatus, Site)", *("", "", False, "")),
     (
         "ALTER TABLE PilotAgents DROP KEY Statuskey, ADD KEY Statuskey (Status, GridSite, DestinationSite)",
@@ -296,7 +299,7 @@ def test_a_missing_table_column_key_and_trigger_are_found_on_every_engine(url: s
         pilots, of_trigger = quote("PilotAgents"), ""
         if connection.dialect.name == "postgresql":
             of_trigger = f" ON {quote('LoggingInfo')}"
-        [index] = [each for each in SCHEMAS["JobDB"].tables["Jobs"].indexes if each.name == "Jobs_Owner"]
+        [index] = [each for each in SCHEMAS["JobDB"].tables["Jobs"].indexes if each.name == "Jobs_OwnerGroup"]
         connection.execute(text(f"DROP TABLE {quote('PilotOutput')}"))
         connection.execute(text(f"ALTER TABLE {pilots} DROP COLUMN {quote('BenchMark')}"))
         name = index.info["key"] if connection.dialect.name == "mysql" else index.name
@@ -309,7 +312,7 @@ def test_a_missing_table_column_key_and_trigger_are_found_on_every_engine(url: s
     found = run(url, findings)
     assert said(found) == Counter(
         [
-            ("Jobs", "has no key Owner (Owner)"),
+            ("Jobs", "has no key OwnerGroup (OwnerGroup)"),
             ("LoggingInfo", "has no trigger that fills SeqNum"),
             ("PilotAgents", "BenchMark is missing"),
             ("PilotOutput", "is missing"),
@@ -492,11 +495,17 @@ def test_a_home_on_mariadb_is_what_dirac_makes(url: str, servers: Any, tmp_path:
     with empty_database("mariadb", servers, tmp_path) as guest:
         run(guest, execute(*guest_sql("9.1.22", *JOBS_AND_PILOTS)))
         theirs = run(guest, catalogue)
-    # Every writer names the JobID; REST looks pilots up by their stamps.
+    # Every writer names the JobID; two keys are ours.
     jobs_id = ("Jobs", "JobID", 1, "int(11) unsigned", "NO")
     assert [mine - others for mine, others in zip(ours, theirs, strict=True)] == [
         {(*jobs_id, None, "", "PRI"), ("PilotAgents", "PilotStamp", 5, "varchar(32)", "NO", "''", "", "MUL")},
-        {("PilotAgents", "PilotStamp", 1, "PilotStamp", 1)},
+        {
+            ("PilotAgents", "PilotStamp", 1, "PilotStamp", 1),
+            *(
+                ("Jobs", "OwnerStatus", at, name, 1)
+                for at, name in enumerate(("Owner", "Status", "JobID"), 1)
+            ),
+        },
         set(),
         set(),
     ]

@@ -83,7 +83,8 @@ def private_mariadb(*options: str) -> Iterator[PrivateServer]:
     user = None if os.getuid() else pwd.getpwuid(0).pw_name
     with _folder(None) as folder:
         data, port = folder / "data", _free_port()
-        as_user = [f"--user={user}"] if user else []
+        # A server that starts takes away what others keep in the temporary folder that they share.
+        own = [f"--tmpdir={folder}", *([f"--user={user}"] if user else [])]
         _run(
             [
                 install,
@@ -91,13 +92,13 @@ def private_mariadb(*options: str) -> Iterator[PrivateServer]:
                 f"--datadir={data}",
                 "--auth-root-authentication-method=normal",
                 "--skip-test-db",
-                *as_user,
+                *own,
             ]
         )
         command = [
             server,
             "--no-defaults",
-            *as_user,
+            *own,
             f"--datadir={data}",
             f"--socket={folder / 'socket'}",
             f"--port={port}",

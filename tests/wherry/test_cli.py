@@ -58,7 +58,7 @@ async def test_help() -> None:
     """Every command explains itself."""
     top = await wherry("--help")
     assert top.code == 0
-    for command in ("serve", "demo", "plan", "explain", "call", "token"):
+    for command in ("serve", "demo", "plan", "db", "explain", "call", "token"):
         assert command in top.out
     for command in (
         ["serve"],
@@ -66,6 +66,9 @@ async def test_help() -> None:
         ["plan"],
         ["plan", "check"],
         ["plan", "show"],
+        ["db", "init"],
+        ["db", "check"],
+        ["db", "upgrade"],
         ["explain"],
         ["call"],
     ):
@@ -84,7 +87,7 @@ async def test_serve_with_a_wrong_configuration(directory: Path) -> None:
         good.replace("plan: plan.yaml", "plan: nowhere.yaml"): "nowhere.yaml cannot be read",
         good.replace("hostkey.pem", "alicekey.pem"): "`tls`:",
         good.replace(f'rest: {{listen: "{port}"}}', 'rest: {listen: "203.0.113.1:1"}'): "`rest.listen`:",
-        good.replace("sqlite:///", "oracle://"): "only sqlite:///PATH",
+        good.replace("sqlite:///", "oracle://"): "oracle: cannot be used: write sqlite:///PATH",
     }
     for text, message in cases.items():
         config.write_text(text)
@@ -151,11 +154,14 @@ async def test_db_init(directory: Path) -> None:
     """Tables are made in a new file; a second time nothing is changed; a path that cannot be is named."""
     config = directory / "wherry.yaml"
     (directory / "wherry.db").unlink()
-    for _ in range(2):
+    logical = ("JobDB", "JobLoggingDB", "PilotAgentsDB", "TaskQueueDB", "SandboxMetadataDB", "ProxyDB")
+    for found, own in (("made", "from nothing to version"), ("is there", "is at version")):
         run = await wherry("db", "init", "-c", str(config))
-        assert (run.code, run.out) == (0, "The tables are there.\n")
+        assert (run.code, run.err) == (0, "")
+        lines = [*(f"{name}: {found}" for name in logical), f"WherryDB: {own} 0001"]
+        assert run.out.splitlines() == lines
     tables = sqlite3.connect(directory / "wherry.db").execute("SELECT name FROM sqlite_master").fetchall()
-    assert {("Jobs",), ("PilotAgents",), ("LoggingInfo",), ("tq_Jobs",)} <= set(tables)
+    assert {("Jobs",), ("PilotAgents",), ("LoggingInfo",), ("tq_Jobs",), ("wherry_leases",)} <= set(tables)
     config.write_text(config.read_text().replace("wherry.db", "nowhere/wherry.db"))
     run = await wherry("db", "init", "-c", str(config))
     assert (run.code, "unable to open database file" in one_line(run)) == (2, True)

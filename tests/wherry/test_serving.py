@@ -11,6 +11,7 @@ import socket
 import sqlite3
 import threading
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -242,6 +243,39 @@ def test_a_log_is_whole_and_in_order() -> None:
     records = [json.loads(line) for line in stream.getvalue().splitlines()]
     assert [record["event"] for record in records] == [*(f"record {n}" for n in range(1000)), "failed"]
     assert "ValueError: odd" in records[-1]["exception"]
+
+
+class Unspeakable:
+    """Cannot be put into words."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [
+        pytest.param("\udcff", {"level": "info", "event": "odd", "method": "\udcff"}, id="invalid UTF-8"),
+        pytest.param(
+            Unspeakable(),
+            {"level": "error", "event": "unreadable log record: RuntimeError('no words')"},
+            id="no words",
+        ),
+    ],
+)
+def test_a_log_survives_what_it_cannot_write(value: Any, written: dict[str, Any]) -> None:
+    """An odd record is still one line of JSON, and so is the one after it."""
+    stream = io.StringIO()
+    with logging_to(stream):
+        logging.getLogger("test").info("odd", extra={"fields": {"method": value}})
+        logging.getLogger("test").info("next", extra={"fields": {"method": "x"}})
+    odd, following = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert written.items() <= odd.items()
+    assert (following["event"], following["method"]) == ("next", "x")
+    for each in (odd, following):
+        assert each["logger"] == "test"
+        assert datetime.fromisoformat(each["time"]).tzinfo is UTC
+        assert each["time"].endswith("Z")
 
 
 async def get(url: str) -> tuple[int, str]:
