@@ -112,7 +112,7 @@ class UnitOfWork:
         for connection in self._connections.values():
             try:
                 await connection.finish(commit=commit and problem is None)
-                kept = kept or problem is None
+                kept = kept or (commit and problem is None)
             except BaseException as error:  # noqa: BLE001 - the others must be given back first
                 problem = problem or error
         if kept and isinstance(problem, DataError):

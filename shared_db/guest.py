@@ -66,8 +66,9 @@ class Guest:
         self._real_tables: dict[str, Table] = {}
 
     def has(self, table: Table) -> bool:
-        """Whether a table is there."""
-        return table.name in self._shapes.get(table.metadata.info["database"], {})
+        """Whether a table is there; where nothing was looked at, the tables are ours and all there."""
+        shapes = self._shapes.get(table.metadata.info["database"])
+        return shapes is None or table.name in shapes
 
     @property
     def transactional(self) -> bool:
@@ -136,13 +137,22 @@ class Guest:
         return Table(table.name, MetaData(), *kept, *[Column(name, String) for name in fills])
 
     def _read(self, statement: Executable) -> Executable:
+        if not isinstance(statement, Select):
+            # Built for one call and holding its values: to keep it would keep those too.
+            return self._replace(statement)
         registry = self._registry()
         if registry is not self._adapted_for or len(self._adapted) >= KEPT_STATEMENTS:
             self._adapted_for, self._adapted = registry, {}
         if statement not in self._adapted:
-            traversible = cast(ExternallyTraversible, _with_columns(statement))
-            self._adapted[statement] = cast(Executable, replacement_traverse(traversible, {}, self._replaced))
+            # Column by column, also where a whole table was asked for.
+            columns = statement.selected_columns
+            named = statement.with_only_columns(*columns, maintain_column_froms=True)
+            self._adapted[statement] = self._replace(named)
         return self._adapted[statement]
+
+    def _replace(self, statement: Executable) -> Executable:
+        traversible = cast(ExternallyTraversible, statement)
+        return cast(Executable, replacement_traverse(traversible, {}, self._replaced))
 
     def _replaced(self, element: Any, **_: Any) -> ColumnElement[Any] | None:
         """What is read in place of a column that is not there."""
@@ -155,13 +165,6 @@ class Guest:
         if stand_in is None:
             raise Foreign(f"{element.table.name}.{element.name} is not there")
         return stand_in(self._registry()).label(element.name)
-
-
-def _with_columns(statement: Executable) -> Executable:
-    """A SELECT that names its columns one by one, also where it was asked for a whole table."""
-    if not isinstance(statement, Select):
-        return statement
-    return statement.with_only_columns(*statement.selected_columns, maintain_column_froms=True)
 
 
 def _vo_of_group(registry: Registry) -> ColumnElement[Any]:

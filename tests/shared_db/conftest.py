@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from empty_databases import empty_database
 from guests import GUESTS, HOMES, guest_sql, made_by_code_of_8
 from sqlalchemy import Connection as SyncConnection
 from sqlalchemy import Table, event, inspect, select, text
@@ -307,6 +308,14 @@ def _empty(connection: SyncConnection, tables: Sequence[Table]) -> None:
     schema = connection.get_execution_options()["schema_translate_map"][None]
     for table in counted:
         connection.execute(text(f"ALTER TABLE `{schema}`.`{table.name}` AUTO_INCREMENT = 1"))
+
+
+@pytest.fixture
+def url(engine: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """An empty database."""
+    servers = None if engine == "sqlite" else request.getfixturevalue("servers")
+    with empty_database(engine, servers, tmp_path) as made:
+        yield made
 
 
 @pytest.fixture

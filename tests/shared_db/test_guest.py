@@ -204,6 +204,7 @@ def test_other_tables_are_left_alone() -> None:
     assert rows == [{"Id": 1, "VO": "lab"}]
     assert str(statement) == str(own.insert())
     assert not guest.has(own)
+    assert Guest({}, Registry.empty).has(Jobs)  # in a file beside a server: ours
     assert guest.has(Jobs)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +22,6 @@ on_mariadb = pytest.mark.parametrize("engine", ["mariadb"], indirect=True)
 def engine(request: pytest.FixtureRequest) -> str:
     """Where Wherry makes the tables; others are made where they are looked at."""
     return str(request.param)
-
-
-@pytest.fixture
-def url(engine: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """An empty database."""
-    servers = None if engine == "sqlite" else request.getfixturevalue("servers")
-    with empty_database(engine, servers, tmp_path) as made:
-        yield made
 
 
 def make_home(connection: Connection) -> None:

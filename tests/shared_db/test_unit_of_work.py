@@ -17,7 +17,7 @@ from shared_db.administration import initialise
 from shared_db.connection import Databases, UnitOfWork, open_databases
 from shared_db.engines.sqlite import POOL_SIZE
 from shared_db.engines.urls import DATABASES
-from shared_db.errors import Conflict, DataError
+from shared_db.errors import Conflict, DataError, OutcomeUnknown, Unavailable
 from shared_db.schema import OWN_SCHEMA, SCHEMAS
 from shared_db.schema.job_db import JOB_DB, JobJDLs, Jobs
 from shared_db.schema.job_logging_db import JOB_LOGGING_DB
@@ -608,3 +608,34 @@ async def test_units_inside_one_another_in_a_rehearsal_are_an_error(databases: D
                 pass
         async with databases.unit_of_work():
             pass
+
+
+class Ending:
+    """A transaction that only ends, well or not."""
+
+    def __init__(self, problem: Exception | None = None) -> None:
+        self.problem = problem
+        self.ended: list[bool] = []
+
+    async def finish(self, *, commit: bool) -> None:
+        """End, and say how."""
+        self.ended.append(commit)
+        if self.problem is not None:
+            raise self.problem
+
+
+@pytest.mark.parametrize(
+    ("commit", "problem", "ended"),
+    [(True, OutcomeUnknown, [[True], [True], [False]]), (False, Unavailable, [[False], [False], [False]])],
+)
+async def test_engines_that_end_differently(
+    commit: bool, problem: type[Exception], ended: list[list[bool]]
+) -> None:
+    """After a failed commit the rest is undone, and what was kept is said; a roll-back keeps nothing."""
+    work = UnitOfWork({}, None, write=True)
+    connections = [Ending(), Ending(Unavailable("gone")), Ending()]
+    work._connections = dict(enumerate(connections))  # type: ignore[misc,assignment]
+    with pytest.raises(Unavailable) as raised:
+        await work.finish(commit=commit)
+    assert raised.type is problem
+    assert [each.ended for each in connections] == ended

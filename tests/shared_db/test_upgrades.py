@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta, timezone
 from functools import partial
@@ -42,14 +41,6 @@ OWN_TABLES = {
 def engine(request: pytest.FixtureRequest) -> str:
     """Where Wherry makes the tables; others are made where they are looked at."""
     return str(request.param)
-
-
-@pytest.fixture
-def url(engine: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """An empty database."""
-    servers = None if engine == "sqlite" else request.getfixturevalue("servers")
-    with empty_database(engine, servers, tmp_path) as made:
-        yield made
 
 
 def tables(connection: Connection) -> set[str]:
