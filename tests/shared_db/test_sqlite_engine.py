@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import func, literal, select
 
 from shared_db.administration import initialise
 from shared_db.connection import Databases, open_databases
 from shared_db.engines.base import Limits
 from shared_db.engines.sqlite import POOL_SIZE
-from shared_db.errors import Conflict, InvalidQuery, Unavailable
+from shared_db.errors import Conflict, InvalidQuery, TooSlow, Unavailable
 from shared_db.queries.conditions import Condition
 from shared_db.queries.search import Search, find_page
 from shared_db.schema.job_db import JOB_DB, JobCommands, JobJDLs, Jobs
@@ -405,3 +405,19 @@ async def test_a_regular_expression_that_takes_too_long(databases: Databases, pi
         with pytest.raises(InvalidQuery, match="takes too long"):
             await search()
     assert len(await pilots.all()) == 1
+
+
+async def test_a_statement_that_takes_too_long_is_broken_off(database_file: Path, pilots_of: Any) -> None:
+    """The caller learns after how long and what to write instead; the next one is not hurried."""
+    numbers = select(literal(1).label("number")).cte("numbers", recursive=True)
+    numbers = numbers.union_all(select(numbers.c.number + 1))  # without an end
+    limits = Limits(statement_seconds=0.1)
+    databases = open_databases(f"sqlite:///{database_file}", limits=limits)
+    async with asyncio.timeout(PATIENCE):
+        for _ in range(2):
+            with pytest.raises(TooSlow, match=r"after 0\.1 s: add a condition on a column with a key"):
+                async with databases.unit_of_work() as work:
+                    await work.rows(JOB_DB, select(func.count()).select_from(numbers))
+        await pilots_of(databases).add("a")
+        assert await pilots_of(databases).all() == ["a"]
+    await databases.dispose()
