@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from pathlib import Path
 from typing import cast
 
-from legacy_rpc.servers.listener import server_tls
+from legacy_rpc.servers.tls import ServerTls
 from wherry.cli import run
 from wherry.serve import BACKLOG
 
@@ -53,7 +54,7 @@ async def serve(certificate: str, key: str, ca_path: str, *replies: str) -> None
         lambda: FloorProtocol(constants),
         "127.0.0.1",
         0,
-        ssl=server_tls(certificate, key, ca_path),
+        ssl=ServerTls(Path(certificate), Path(key), Path(ca_path)).contexts()(),
         backlog=BACKLOG,
     )
     print(server.sockets[0].getsockname()[1], flush=True)

@@ -12,14 +12,14 @@ and never change.  Where DIRAC 9.1.22 lets in more callers than its rules say, t
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 from legacy_rpc.credentials import Directory
-from legacy_rpc.messages import Credential, Errno, Failure, Identity
+from legacy_rpc.messages import AnyCredential, Credential, Errno, Failure, Identity, TokenCredential
 
 HOSTS = "hosts"
 VISITOR = "visitor"
@@ -76,14 +76,35 @@ class Rule:
         return group in self.groups or any(group in directory.groups_of_vo(vo) for vo in self.vos)
 
 
+# Far more than all the rules that a registry writes down.
+_parsed_rule = lru_cache(maxsize=1024)(Rule.parse)
+
+
+def rule_in_force(
+    written: Mapping[str, Sequence[str]], name: str, declared: Rule, *, hard_coded: bool
+) -> Rule:
+    """The rule of a method or transfer (sheet 4.3, "Rule lookup").
+
+    ``written`` is the registry's ``Authorization`` section of the service, lists by name, and outweighs
+    everything; then comes what is ``declared``, if the method itself does so (``hard_coded``); then the
+    registry's ``Default``, a transfer's being ``FileTransfer/Default``; then what the service declares.
+    """
+    kind, slash, _ = name.partition("/")
+    default = f"{kind}/Default" if slash else "Default"
+    entries = written.get(name)
+    if entries is None and not hard_coded:
+        entries = written.get(default)
+    return declared if entries is None else _parsed_rule(tuple(entries))
+
+
 def identify(
-    credential: Credential | None, extra_credentials: Any, rule: Rule, directory: Directory
+    credential: AnyCredential | None, extra_credentials: Any, rule: Rule, directory: Directory
 ) -> Identity:
     """Who calls, if the rule admits them (sheet 4.3).
 
-    ``credential``: what the certificates prove, None without any.  ``extra_credentials``: as the client
-    sent it; ``""`` or another false value, ``"hosts"``, a requested group, or the pair (DN, group) that
-    a trusted host calls for.  Raises ``Failure`` with ENOAUTH otherwise.
+    ``credential``: what the certificates or the token prove, None without any.  ``extra_credentials``: as
+    the client sent it; ``""`` or another false value, ``"hosts"``, a requested group, or the pair (DN,
+    group) that a trusted host calls for.  Raises ``Failure`` with ENOAUTH otherwise.
     """
     identity = _caller(credential, extra_credentials, directory)
     if not rule.admits(identity, directory):
@@ -95,15 +116,34 @@ def _refusal() -> Failure:
     return Failure.of(Errno.ENOAUTH, "Unauthorized query")
 
 
-def _caller(credential: Credential | None, extra: Any, directory: Directory) -> Identity:
+def _caller(credential: AnyCredential | None, extra: Any, directory: Directory) -> Identity:
     if credential is None:
         return Identity(ANONYMOUS, VISITOR, kind=ANONYMOUS)
+    if isinstance(credential, TokenCredential):
+        return _bearer(credential, extra, directory)
     if not extra:
         return _lookup(credential, credential.dn, _own_group(credential, "", directory), "", directory)
     if isinstance(extra, str):
         return _lookup(credential, credential.dn, _own_group(credential, extra, directory), extra, directory)
     dn, group = _delegated(credential, extra, directory)
     return _lookup(credential, dn, group, "", directory)
+
+
+def _bearer(token: TokenCredential, extra: Any, directory: Directory) -> Identity:
+    """The user of a token, as the registry knows them now; nobody calls for others with one."""
+    if extra and not isinstance(extra, str):
+        raise _refusal()
+    for dn in directory.dns_of(token.username):
+        if directory.username(dn, token.group) == token.username:
+            return Identity(
+                token.username,
+                token.group,
+                dn=dn,
+                vo=directory.vo_of(token.group),
+                properties=directory.properties_of(token.group),
+                credential=token,
+            )
+    return Identity(ANONYMOUS, VISITOR, kind=ANONYMOUS, credential=token)
 
 
 def _own_group(credential: Credential, requested: str, directory: Directory) -> str:
@@ -156,6 +196,8 @@ def whoami(identity: Identity, directory: Directory, now: datetime | None = None
     credential = identity.credential
     if credential is None:
         return {"properties": []}
+    if isinstance(credential, TokenCredential):
+        return _whoami_by_token(identity, credential, now)
     value: dict[str, Any] = {
         "subject": credential.subject,
         "issuer": credential.issuer,
@@ -174,6 +216,22 @@ def whoami(identity: Identity, directory: Directory, now: datetime | None = None
     if identity.extra_credentials:
         value["extraCredentials"] = identity.extra_credentials
     return value | {
+        "properties": list(identity.properties),
+        "group": identity.group,
+        "username": identity.username,
+    }
+
+
+def _whoami_by_token(identity: Identity, token: TokenCredential, now: datetime | None) -> dict[str, Any]:
+    return {
+        "issuer": token.issuer,
+        "secondsLeft": token.seconds_left(now),
+        "isProxy": False,
+        "isLimitedProxy": False,
+        "validDN": False,
+        "validGroup": False,
+        "DN": identity.dn,
+        "VO": identity.vo or "",
         "properties": list(identity.properties),
         "group": identity.group,
         "username": identity.username,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Protocol
@@ -114,6 +114,15 @@ class Directory(Protocol):
 
     def host(self, dn: str) -> HostEntry | None:
         """The host that has this DN."""
+
+    def dns_of(self, username: str) -> tuple[str, ...]:
+        """The DNs of a user."""
+
+    def authorization(self, service: str) -> Mapping[str, tuple[str, ...]]:
+        """The rules that the registry writes down for a service: lists by method, or ``Default``.
+
+        Transfers are ``FileTransfer/ToClient`` and the like.
+        """
 
 
 def openssl_dn(name: x509.Name) -> str:

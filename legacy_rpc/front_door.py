@@ -6,19 +6,49 @@ types, call (legacy-wire.md, section 2).
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from legacy_rpc.authorisation import ANONYMOUS, VISITOR, Rule, identify
+from legacy_rpc.authorisation import ANONYMOUS, VISITOR, Rule, identify, rule_in_force
 from legacy_rpc.credentials import Directory
-from legacy_rpc.messages import Answered, Call, Credential, Failure, Identity, Outcome, Proposal, Reply
+from legacy_rpc.messages import (
+    FILE_TRANSFER,
+    RPC,
+    Answered,
+    AnyCredential,
+    Call,
+    Credential,
+    Failure,
+    Identity,
+    Outcome,
+    Proposal,
+    Reply,
+    Write,
+)
 
 logger = logging.getLogger(__name__)
 
-RPC = "RPC"
+# What a DIRAC service says of a transfer that it does not offer (sheet, section 2).
+TRANSFERS_REFUSED = {
+    "FromClient": "receiving files",
+    "ToClient": "sending files",
+    "BulkFromClient": "bulk receiving",
+    "BulkToClient": "bulk sending",
+    "ListBulk": "bulk listing",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class CallLimits:
+    """How many seconds a call may take, and how many a caller may have running at a time."""
+
+    seconds: float = 600.0
+    per_caller: int = 100
 
 
 class MethodRecord(Protocol):
@@ -26,7 +56,19 @@ class MethodRecord(Protocol):
 
     @property
     def rule(self) -> Rule:
-        """Who may call it."""
+        """Who may call it, unless the registry says otherwise."""
+
+    @property
+    def hard_coded(self) -> bool:
+        """The rule is its own: only what the registry says of this very method outweighs it."""
+
+    @property
+    def write(self) -> Write:
+        """What repeating it would do."""
+
+    @property
+    def transfer(self) -> bool:
+        """It moves a file, and is never routed."""
 
     @property
     def builtin(self) -> bool:
@@ -78,14 +120,18 @@ class FrontDoor:
         native: Callable[[Call], Awaitable[Reply]],
         route: Callable[[Call], Awaitable[Answered]],
         finished: Callable[[FinishedCall], None],
+        limits: CallLimits | None = None,
     ) -> None:
+        self._limits = limits or CallLimits()
+        self._running: Counter[tuple[str, str]] = Counter()
+        self._left_behind: set[asyncio.Task[Answered]] = set()
         self._services = services
         self._directory = directory
         self._native = native
         self._route = route
         self._finished = finished
 
-    def admit(self, proposal: Proposal, credential: Credential | None) -> Identity:
+    def admit(self, proposal: Proposal, credential: AnyCredential | None) -> Identity:
         """Who calls, if they may.  Raises Failure, to be sent in place of the acknowledgement."""
         try:
             return self._admitted(proposal, credential)
@@ -93,22 +139,60 @@ class FrontDoor:
             self._tell(_refused(proposal, credential, failure))
             raise
 
-    def _admitted(self, proposal: Proposal, credential: Credential | None) -> Identity:
+    def _admitted(self, proposal: Proposal, credential: AnyCredential | None) -> Identity:
         service = self._services.service(proposal.service)
         if service is None:
             raise Failure(f"{proposal.service} is not up in this server")
-        if proposal.action != RPC:
+        if proposal.action not in (RPC, FILE_TRANSFER):
             raise Failure(f"{proposal.action} is not a known action type")
-        method = service.methods.get(proposal.method)
-        rule = method.rule if method else service.default_rule
-        return identify(credential, proposal.extra_credentials, rule, self._directory())
+        directory = self._directory()
+        return identify(
+            credential, proposal.extra_credentials, _rule(service, proposal, directory), directory
+        )
 
     async def handle(self, call: Call) -> Outcome:
         """The result of an admitted call; never raises."""
         started = time.perf_counter()
-        answered = await self._answered(call)
+        answered = await self._within_limits(call)
         self._tell(FinishedCall(call, answered, time.perf_counter() - started))
         return answered.outcome
+
+    async def _within_limits(self, call: Call) -> Answered:
+        caller = (call.identity.dn or call.peer, call.identity.group)
+        if self._running[caller] >= self._limits.per_caller:
+            problem = f"{self._limits.per_caller} of your calls are being served: wait for some to end"
+            return Answered(Failure(problem), "refused", "overload")
+        self._running[caller] += 1
+        task = asyncio.ensure_future(self._answered(call))
+        task.add_done_callback(lambda _task: self._leave(caller))
+        done, _ = await asyncio.wait({task}, timeout=self._seconds_for(call))
+        return task.result() if done else self._too_late(call, task)
+
+    def _leave(self, caller: tuple[str, str]) -> None:
+        self._running[caller] -= 1
+        if not self._running[caller]:
+            del self._running[caller]
+
+    def _seconds_for(self, call: Call) -> float | None:
+        """A transfer takes as long as its bytes, each block of which has a time of its own."""
+        if call.incoming is not None or call.outgoing is not None:
+            return None
+        if call.deadline is None:
+            return self._limits.seconds
+        return min(self._limits.seconds, max(0.0, call.deadline - asyncio.get_running_loop().time()))
+
+    def _too_late(self, call: Call, task: asyncio.Task[Answered]) -> Answered:
+        """Give up a call that only reads; one that writes goes on, or its work would be half done."""
+        service = self._services.service(call.service)
+        method = service.methods.get(call.method) if service else None
+        problem = f"{call.method} was not done within the time for a call"
+        if method is None or method.write is Write.READ:
+            task.cancel()
+        else:
+            self._left_behind.add(task)
+            task.add_done_callback(self._left_behind.discard)
+            problem += ": it goes on, and its outcome is unknown"
+        return Answered(Failure(problem), "refused", "timeout")
 
     async def _answered_by_us(self, call: Call) -> Answered:
         try:
@@ -128,13 +212,14 @@ class FrontDoor:
         service = self._services.service(call.service)
         method = service.methods.get(call.method) if service else None
         if method is None:
-            return Answered(Failure(f"Unknown method {call.method}"), "refused", "unknown-method")
+            return Answered(_unknown(call.method), "refused", "unknown-method")
         try:
             method.check(call.arguments)
         except Failure as failure:
             return Answered(failure, "refused", "arguments")
         try:
-            return await (self._answered_by_us(call) if method.builtin else self._route(call))
+            ours = method.builtin or method.transfer
+            return await (self._answered_by_us(call) if ours else self._route(call))
         except Exception as error:
             logger.exception("unhandled error in %s.%s", call.service, call.method)
             return Answered(
@@ -142,18 +227,24 @@ class FrontDoor:
             )
 
 
-def _refused(proposal: Proposal, credential: Credential | None, failure: Failure) -> FinishedCall:
+def _rule(service: ServiceRecord, proposal: Proposal, directory: Directory) -> Rule:
+    """Who may do what is proposed.  What the service does not have is under its default rule."""
+    method = service.methods.get(proposal.name)
+    declared, hard_coded = (method.rule, method.hard_coded) if method else (service.default_rule, False)
+    written = directory.authorization(proposal.service)
+    return rule_in_force(written, proposal.name, declared, hard_coded=hard_coded)
+
+
+def _unknown(name: str) -> Failure:
+    kind, _, action = name.partition("/")
+    if kind == FILE_TRANSFER and action in TRANSFERS_REFUSED:
+        return Failure(f"This server does no allow {TRANSFERS_REFUSED[action]}")
+    return Failure(f"Unknown method {name}")
+
+
+def _refused(proposal: Proposal, credential: AnyCredential | None, failure: Failure) -> FinishedCall:
     """The record of a caller who was turned away: known by no more than the certificate."""
-    nobody = Identity(
-        ANONYMOUS, VISITOR, kind=ANONYMOUS, dn=credential.dn if credential else "", credential=credential
-    )
-    call = Call(
-        service=proposal.service,
-        method=proposal.method,
-        arguments=(),
-        identity=nobody,
-        wire=proposal.wire,
-        client_version=proposal.client_version,
-        peer=proposal.peer,
-    )
+    dn = credential.dn if isinstance(credential, Credential) else ""
+    nobody = Identity(ANONYMOUS, VISITOR, kind=ANONYMOUS, dn=dn, credential=credential)
+    call = proposal.call((), nobody)
     return FinishedCall(call, Answered(failure, "refused", "admission"), 0.0)

@@ -7,10 +7,10 @@ All records are frozen and carry no I/O.  Numbers and texts of errors: reference
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Protocol
 
 
 class PeerError(Exception):
@@ -98,7 +98,29 @@ class Credential:
 
     def seconds_left(self, now: datetime | None = None) -> int:
         """Whole seconds until the chain ends; never negative."""
-        return max(0, int((self.expires - (now or datetime.now(UTC))).total_seconds()))
+        return _seconds_until(self.expires, now)
+
+
+@dataclass(frozen=True, slots=True)
+class TokenCredential:
+    """What a verified bearer token proves: a user, who acts in a group until ``expires``."""
+
+    username: str
+    group: str
+    vo: str
+    issuer: str
+    expires: datetime
+
+    def seconds_left(self, now: datetime | None = None) -> int:
+        """Whole seconds until the token ends; never negative."""
+        return _seconds_until(self.expires, now)
+
+
+def _seconds_until(end: datetime, now: datetime | None) -> int:
+    return max(0, int((end - (now or datetime.now(UTC))).total_seconds()))
+
+
+AnyCredential = Credential | TokenCredential
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +137,7 @@ class Identity:
     dn: str = ""
     vo: str | None = None
     properties: tuple[str, ...] = ()
-    credential: Credential | None = None
+    credential: AnyCredential | None = None
     extra_credentials: str = ""
 
     def has(self, *properties: str) -> bool:
@@ -123,11 +145,21 @@ class Identity:
         return self.kind != "anonymous" and any(name in self.properties for name in properties)
 
 
+RPC = "RPC"
+FILE_TRANSFER = "FileTransfer"
+
+
+def transfer_name(action: str) -> str:
+    """The name under which a transfer stands among a service's methods: ``FileTransfer/ToClient``."""
+    return f"{FILE_TRANSFER}/{action}"
+
+
 @dataclass(frozen=True, slots=True)
 class Proposal:
     """What a client says it wants to do, before it is admitted and sends its arguments.
 
-    ``wire`` and ``peer`` (an address) are the shell's knowledge, not the client's word.
+    ``action`` is ``RPC`` or ``FileTransfer`` (``method`` is then a direction such as ``ToClient``), or what
+    is not offered.  ``wire`` and ``peer`` (an address) are the shell's knowledge, not the client's word.
     """
 
     service: str
@@ -140,12 +172,54 @@ class Proposal:
     wire: str = ""
     peer: str = ""
 
+    @property
+    def name(self) -> str:
+        """The name of what is asked among the service's methods."""
+        return transfer_name(self.method) if self.action == FILE_TRANSFER else self.method
+
+    def call(self, arguments: Sequence[Any], identity: Identity, **more: Any) -> Call:
+        """The call that an admitted proposal becomes once its arguments are known."""
+        return Call(
+            service=self.service,
+            method=self.name,
+            arguments=arguments,
+            identity=identity,
+            wire=self.wire,
+            client_version=self.client_version,
+            peer=self.peer,
+            **more,
+        )
+
+
+class Incoming(Protocol):
+    """Bytes that a client sends along with a call.  ``size`` is how many it announced; -1: it did not say."""
+
+    @property
+    def size(self) -> int: ...
+
+    def blocks(self) -> AsyncIterator[bytes]:
+        """The bytes in blocks of 1 MiB at most, each taken from the client when it is asked for.
+
+        Raises Failure when the client ends the transfer, or sent other bytes than its checksum says.
+        """
+
+
+class Outgoing(Protocol):
+    """Bytes that a client receives along with a call's reply."""
+
+    async def send(self, data: bytes) -> None:
+        """Send some bytes; returns when the client can take more.
+
+        Raises Failure when the client wants no more.
+        """
+
 
 @dataclass(frozen=True, slots=True)
 class Call:
     """One decoded legacy request.
 
-    ``deadline`` is on the event loop's clock (seconds); None: the wire gives none.
+    ``deadline`` is on the event loop's clock (seconds); None: the wire gives none.  ``incoming`` or
+    ``outgoing`` is there in a file transfer, whose ``method`` is ``FileTransfer/DIRECTION``.
     """
 
     service: str
@@ -156,6 +230,8 @@ class Call:
     client_version: str = ""
     peer: str = ""
     deadline: float | None = None
+    incoming: Incoming | None = None
+    outgoing: Outgoing | None = None
 
 
 @dataclass(frozen=True, slots=True)

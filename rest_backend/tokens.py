@@ -172,6 +172,10 @@ class TokenIssuer:
 
     def verify(self, text: str) -> Principal:
         """The caller a token proves.  Raises Unauthorized: ``Invalid JWT``."""
+        return self.verify_access(text).principal
+
+    def verify_access(self, text: str) -> AccessToken:
+        """A token with what it proves.  Raises Unauthorized: ``Invalid JWT``."""
         try:
             key = self.keys.public_key(jwt.get_unverified_header(text).get("kid", ""))
             if key is None:
@@ -184,7 +188,7 @@ class TokenIssuer:
                 options={"require": ["iss", "jti", "exp", "sub"], "verify_aud": False},
             )
             uuid.UUID(claims["jti"])
-            return _principal(claims)
+            return AccessToken(text, _principal(claims), claims["exp"])
         except (jwt.InvalidTokenError, AttributeError, KeyError, TypeError, ValueError) as error:
             raise Unauthorized("Invalid JWT") from error
 

@@ -106,6 +106,8 @@ class Registry:
     site_by_ce: Mapping[str, str]
     setup: str | None
     """DIRAC's setup, which releases before 9 write into their rows."""
+    authorizations: Mapping[str, Mapping[str, tuple[str, ...]]]
+    """By service: its section `Authorization`, lists by method (`FileTransfer/ToClient` is one too)."""
     _indexes: _Indexes = field(repr=False)
 
     @classmethod
@@ -129,6 +131,7 @@ class Registry:
             warnings=tuple(_doubts(section, users, groups, vos)),
             site_by_ce=MappingProxyType(_site_by_ce(cfg)),
             setup=cfg.get("DIRAC/Setup") or None,
+            authorizations=MappingProxyType(_authorizations(cfg)),
             _indexes=_index(users, groups, hosts, default_groups),
         )
 
@@ -172,6 +175,10 @@ class Registry:
         """The host that has this DN."""
         return self._indexes.host_by_dn.get(canonical_dn(dn))
 
+    def authorization(self, service: str) -> Mapping[str, tuple[str, ...]]:
+        """The rules written down for a service (`System/Component`); {} where there are none."""
+        return self.authorizations.get(service, {})
+
     def groups_of_user(self, username: str) -> tuple[str, ...]:
         """The groups the user is in, by name; () for an unknown user."""
         return self._indexes.groups_by_user.get(username, ())
@@ -198,6 +205,31 @@ def _site_by_ce(cfg: CfgSection) -> dict[str, str]:
         for name, site in grid.sections.items()
         for ce in _names(site, "CEs")
     }
+
+
+def _authorizations(cfg: CfgSection) -> dict[str, Mapping[str, tuple[str, ...]]]:
+    """`Systems/SYSTEM/Services/COMPONENT/Authorization`, and in the setup's instance where there is one.
+
+    What the instance of the releases before 9 says outweighs the flat layout, which only 9 has.
+    """
+    found: dict[str, Mapping[str, tuple[str, ...]]] = {}
+    systems = cfg.section("Systems") or CfgSection()
+    for system, section in systems.sections.items():
+        instance = cfg.get(f"DIRAC/Setups/{cfg.get('DIRAC/Setup', '')}/{system}") or ""
+        for place in (section, section.section(instance) if instance else None):
+            for component in _names(place, "Services") if place else ():
+                rules = place.section(f"Services/{component}/Authorization") if place else None
+                name = f"{system}/{component}"
+                found[name] = {**found.get(name, {}), **_lists(rules or CfgSection())}
+    return found
+
+
+def _lists(section: CfgSection, prefix: str = "") -> dict[str, tuple[str, ...]]:
+    """Every list of a section and of those within, by path."""
+    found = {f"{prefix}{name}": tuple(section.get_list(name)) for name in section.options}
+    for name, inner in section.sections.items():
+        found |= _lists(inner, f"{prefix}{name}/")
+    return found
 
 
 def _names(section: CfgSection, path: str) -> Iterable[str]:

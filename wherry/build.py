@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from rest_backend.errors import Unauthorized
 from rest_backend.operations import Answer, Resources, RestRequest, Runner
 from rest_backend.principals import Principal
 from rest_backend.table import OPERATIONS
@@ -22,7 +23,7 @@ from wherry.config import Config, ConfigError
 if TYPE_CHECKING:
     from adaptor.router import Router
     from legacy_rpc.front_door import FinishedCall, FrontDoor
-    from legacy_rpc.messages import Identity
+    from legacy_rpc.messages import Identity, TokenCredential
     from legacy_rpc.services.table import ServiceTable
     from migration_plans.plan import Catalogue
     from migration_plans.plan_file import PlanFile
@@ -134,11 +135,12 @@ def make_old_side(
     from legacy_rpc.front_door import FrontDoor
     from legacy_rpc.messages import Write
     from legacy_rpc.services.catalogue import all_services
-    from legacy_rpc.services.table import NativeSide
+    from legacy_rpc.services.table import Common, NativeSide
 
     services = all_services()
     plan = load_plan(config)
-    native = NativeSide(services, new.databases, new.registry, public_url)
+    ca_path = config.tls.ca_path if config.tls else None
+    native = NativeSide(services, Common(new.databases, new.registry, public_url, ca_path=ca_path))
 
     def mint(identity: Identity) -> AccessToken | None:
         principal = principal_of(identity, new.registry.current)
@@ -156,8 +158,36 @@ def make_old_side(
         adaptors=ADAPTORS,
         write_class=write_class,
     )
-    front_door = FrontDoor(services, lambda: new.registry.current, native.answer, router.answer, finished)
+    front_door = FrontDoor(
+        services,
+        lambda: new.registry.current,
+        native.answer,
+        router.answer,
+        finished,
+        config.limits.of_calls(),
+    )
     return OldSide(services, plan, router, front_door)
+
+
+def verifier(issuer: TokenIssuer) -> Callable[[str], TokenCredential]:
+    """What the legacy wires check bearer tokens with: it raises Failure for those that prove nothing."""
+    from legacy_rpc.messages import Errno, Failure, TokenCredential
+
+    def verify(text: str) -> TokenCredential:
+        try:
+            token = issuer.verify_access(text)
+        except Unauthorized as error:
+            raise Failure.of(Errno.ENOAUTH, "The bearer token is not valid, or no longer") from error
+        principal = token.principal
+        return TokenCredential(
+            principal.username,
+            principal.group,
+            principal.vo,
+            issuer.issuer,
+            datetime.fromtimestamp(token.expires, UTC),
+        )
+
+    return verify
 
 
 def in_process(runner: Runner) -> Callable[[str, str, Mapping[str, Any], Any, Principal], Any]:

@@ -17,6 +17,7 @@ from shared_db.engines.base import Limits as DatabaseLimits
 
 if TYPE_CHECKING:
     from legacy_rpc.codecs.diset import DisetLimits
+    from legacy_rpc.front_door import CallLimits
     from legacy_rpc.servers.listener import ConnectionLimits
 
 
@@ -49,25 +50,58 @@ Url = Annotated[str, AfterValidator(lambda url: url.rstrip("/"))]
 
 
 class Tls(_Section):
-    """The host's certificate and key (PEM), and the directory of the CAs that callers may have."""
+    """The host's certificate and key (PEM), and the directory of the CAs that callers may have.
+
+    ``crls``: whether revoked certificates are refused by the CRLs in that directory; with ``if-present`` an
+    authority without a CRL there is trusted all the same.
+    """
 
     certificate: Path
     key: Path
     ca_path: Path
+    crls: Literal["off", "if-present", "required"] = "if-present"
 
 
-class Dips(_Section):
-    """DISET: one port for all services, and more ports for some of them."""
+class Wire(_Section):
+    """A legacy wire: where it listens."""
 
     listen: Listen
+
+
+class Dips(Wire):
+    """DISET: one port for all services, and more ports for some of them."""
+
     ports: dict[str, Annotated[int, Field(gt=0, le=65535)]] = {}
 
 
-class Legacy(_Section):
-    """The old front door; ``public_host`` is the name that clients are told."""
+class Https(Wire):
+    """DIRAC's JSON over HTTPS; ``services``: those that clients are told to call by it, ``*``: all."""
 
-    dips: Dips
+    services: tuple[str, ...] = ()
+
+
+WIRES = ("dips", "dip", "https", "xmlrpc", "msgpack", "grpc")
+
+
+class Legacy(_Section):
+    """The old front door; ``public_host`` is the name that clients are told.
+
+    ``dip`` is DISET in clear, whose callers are anonymous.
+    """
+
+    dips: Dips | None = None
+    dip: Wire | None = None
+    https: Https | None = None
+    xmlrpc: Wire | None = None
+    msgpack: Wire | None = None
+    grpc: Wire | None = None
     public_host: str = Field(default_factory=socket.getfqdn)
+
+    @property
+    def wires(self) -> dict[str, Wire]:
+        """The wires that are spoken, by name."""
+        named = {name: getattr(self, name) for name in WIRES}
+        return {name: wire for name, wire in named.items() if wire is not None}
 
 
 class Rest(_Section):
@@ -92,6 +126,12 @@ class Auth(_Section):
     access_token_minutes: Annotated[int, Field(gt=0)] = 20
 
 
+class Proxies(_Section):
+    """Delegated proxies: ``keys`` is the file of the keys that encrypt them, made at first start."""
+
+    keys: Path = Path("proxy-keys.json")
+
+
 class Limits(_Section):
     """What a peer may cost; sizes in bytes, times in seconds."""
 
@@ -103,6 +143,9 @@ class Limits(_Section):
     proposal_bytes: Annotated[int, Field(ge=1024)] = 64 * 1024
     message_bytes: Annotated[int, Field(ge=1024)] = 16 * 1024 * 1024
     depth: Annotated[int, Field(ge=10, le=200)] = 200
+    transfer_bytes: Annotated[int, Field(ge=1024)] = 1024 * 1024 * 1024
+    call_seconds: Annotated[float, Field(gt=0)] = 600.0
+    calls_per_caller: Annotated[int, Field(gt=0)] = 100
     body_bytes: Annotated[int, Field(ge=1024)] = 16 * 1024 * 1024
     database_busy_seconds: Annotated[float, Field(gt=0)] = 5.0
     database_statement_seconds: Annotated[float, Field(gt=0)] = 30.0
@@ -115,6 +158,12 @@ class Limits(_Section):
             statement_seconds=self.database_statement_seconds,
             connections=self.database_connections,
         )
+
+    def of_calls(self) -> CallLimits:
+        """The part that the legacy front door needs."""
+        from legacy_rpc.front_door import CallLimits
+
+        return CallLimits(seconds=self.call_seconds, per_caller=self.calls_per_caller)
 
     def of_connections(self) -> ConnectionLimits:
         """The part that legacy listeners need."""
@@ -146,8 +195,9 @@ class Config(_Section):
     rest: Rest | None = None
     operations: Operations | None = None
     auth: Auth = Auth()
+    proxies: Proxies = Proxies()
     limits: Limits = Limits()
-    workers: Literal[1] = 1
+    workers: Annotated[int, Field(ge=1, le=256)] = 1
 
 
 def load_config(path: Path) -> Config:
@@ -216,11 +266,10 @@ def _resolved(config: Config, base: Path) -> Config:
             "registry": base / config.registry,
             "plan": base / config.plan if config.plan else None,
             "tls": config.tls
-            and Tls(
-                certificate=base / config.tls.certificate,
-                key=base / config.tls.key,
-                ca_path=base / config.tls.ca_path,
+            and config.tls.model_copy(
+                update={name: base / getattr(config.tls, name) for name in ("certificate", "key", "ca_path")}
             ),
+            "proxies": config.proxies.model_copy(update={"keys": base / config.proxies.keys}),
             "auth": config.auth.model_copy(update={"keys": base / config.auth.keys}),
         }
     )
@@ -230,6 +279,8 @@ def _check(config: Config, path: Path) -> None:
     """What one section needs of another."""
     if config.legacy is None and config.rest is None:
         raise ConfigError(f"{path}: nothing to serve: add `legacy:` or `rest:`")
+    if config.legacy is not None and not config.legacy.wires:
+        raise ConfigError(f"{path}: `legacy:` has no wire: add one, as in `dips: {{listen: 0.0.0.0:9130}}`")
     if config.legacy is not None and config.plan is None:
         raise ConfigError(f"{path}: `legacy:` needs a plan: add `plan: plan.yaml`")
     if config.tls is None and (config.legacy is not None or (config.rest and config.rest.tls)):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator
 
-from legacy_rpc.authorisation import Rule
+from legacy_rpc.authorisation import Rule, rule_in_force
 from legacy_rpc.messages import Identity
 from legacy_rpc.services.catalogue import all_services
 from migration_plans.routing import decide
@@ -30,8 +30,9 @@ def explained(
     identity = _identity(registry, vo, group, dn)
     yield f"method: {service}.{name}"
     yield f"caller: {identity.username or 'any member'} in group {identity.group}, VO {identity.vo or 'none'}"
-    if not record.rule.admits(identity, registry):
-        yield f"route: refused ({_needs(record.rule, registry)})"
+    rule = rule_in_force(registry.authorization(service), name, record.rule, hard_coded=record.hard_coded)
+    if not rule.admits(identity, registry):
+        yield f"route: refused ({_needs(rule, registry)})"
         return
     available = principal_of(identity, registry) is not None
     decision = decide(plan, service, name, token_available=available)
@@ -42,6 +43,9 @@ def explained(
 
 def _needs(rule: Rule, registry: Registry) -> str:
     """What a rule asks for, in the registry's spelling."""
+    if rule.groups or rule.vos:
+        members = [*(f"group {name}" for name in rule.groups), *(f"VO {name}" for name in rule.vos)]
+        return f"needs one of {', '.join(sorted(members))}"
     if not rule.properties:
         return "not known"
     spelt = {name.lower(): name for group in registry.groups.values() for name in group.properties}

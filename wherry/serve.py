@@ -23,7 +23,7 @@ from shared_db.administration import make_ready
 from shared_db.connection import Databases
 from shared_db.errors import DataError, Denied, Foreign
 from shared_db.followed_file import FollowedFile
-from wherry.build import NewSide, OldSide, make_new_side, make_old_side, rest_url
+from wherry.build import NewSide, OldSide, make_new_side, make_old_side, rest_url, verifier
 from wherry.config import Address, Config, ConfigError, Operations
 
 if TYPE_CHECKING:
@@ -34,9 +34,17 @@ logger = logging.getLogger(__name__)
 
 # An edit of the plan or the registry takes effect within a second; this leaves room for slow reading.
 FOLLOW_SECONDS = 0.2
-# How long running calls may take to end after a signal.
-DRAIN_SECONDS = 10.0
 BACKLOG = 1024
+# In `legacy.https.services`.
+EVERY_SERVICE = "*"
+URL_SCHEMES = {
+    "dips": "dips",
+    "dip": "dip",
+    "https": "https",
+    "xmlrpc": "https",
+    "msgpack": "msgpack",
+    "grpc": "grpcs",
+}
 
 CallHook = Callable[["FinishedCall"], None]
 
@@ -48,12 +56,30 @@ class Addresses:
     public_host: str = ""
     rest: str = ""
     operations: str = ""
-    dips: int = 0
+    wires: dict[str, int] = field(default_factory=dict)
+    """The port of each legacy wire."""
     dips_of: dict[str, int] = field(default_factory=dict)
+    """The ports of services that have one of their own."""
+    https_services: tuple[str, ...] = ()
+
+    def bound(self, setting: str, port: int) -> None:
+        """Note where a listener of the legacy side is; ``setting`` as ``legacy.dips.listen``."""
+        _, wire, kind, *service = setting.split(".", 3)
+        if kind == "listen":
+            self.wires[wire] = port
+        else:
+            self.dips_of[service[0]] = port
 
     def service(self, name: str) -> str:
         """The URL that clients are told for a legacy service."""
-        return f"dips://{self.public_host}:{self.dips_of.get(name, self.dips)}/{name}"
+        by_https = name in self.https_services or EVERY_SERVICE in self.https_services
+        if "https" in self.wires and (by_https or "dips" not in self.wires):
+            return f"https://{self.public_host}:{self.wires['https']}/{name}"
+        return f"dips://{self.public_host}:{self.dips_of.get(name, self.wires.get('dips', 0))}/{name}"
+
+    def wire(self, name: str) -> str:
+        """The URL of a legacy wire."""
+        return f"{URL_SCHEMES[name]}://{self.public_host}:{self.wires[name]}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,12 +151,12 @@ async def _legacy(
     config: Config, new: NewSide, addresses: Addresses, hook: CallHook
 ) -> AsyncIterator[tuple[OldSide, Metrics]]:
     """The DISET listeners, and metrics of what they do."""
-    from legacy_rpc.servers.diset import DisetServer
-    from legacy_rpc.servers.listener import Gate
     from wherry.calls import Metrics, log_call
+    from wherry.listeners import Parts, listening, listening_settings, make_door, make_tls
 
     assert config.legacy is not None
     addresses.public_host = config.legacy.public_host
+    addresses.https_services = config.legacy.https.services if config.legacy.https else ()
     old: OldSide | None = None
 
     def known(service: str, method: str) -> bool:
@@ -144,39 +170,29 @@ async def _legacy(
         hook(call)
 
     old = make_old_side(config, new, addresses.service, finished)
-    for name in config.legacy.dips.ports:
-        if old.services.service(name) is None:
-            raise ConfigError(f"`legacy.dips.ports`: no service {name} here")
-    tls = _legacy_tls(config)
-    server = DisetServer(
-        admit=old.front_door.admit,
-        handle=old.front_door.handle,
-        gate=Gate(config.limits.of_connections()),
-        tls=lambda: tls,
-        limits=config.limits.of_messages(),
-        overhead=metrics.overhead,
-    )
+    _check_services(config, old)
+    tls = make_tls(config.tls) if config.tls else None
+    door = make_door(config, old.front_door, verifier(new.issuer), metrics.overhead)
     async with AsyncExitStack() as stack:
-        listening = [stack.enter_context(bind(config.legacy.dips.listen, "legacy.dips.listen"))]
-        addresses.dips = listening[0].getsockname()[1]
-        for name, port in config.legacy.dips.ports.items():
-            address = Address(host=config.legacy.dips.listen.host, port=port)
-            listening.append(stack.enter_context(bind(address, f"legacy.dips.ports.{name}")))
-            addresses.dips_of[name] = port
-        stack.push_async_callback(server.drain, DRAIN_SECONDS)
-        for each in listening:
-            stack.push_async_callback(server.listen(each).close)
+        sockets = {}
+        for setting, (host, port) in listening_settings(config).items():
+            sockets[setting] = stack.enter_context(bind(Address(host=host, port=port), setting))
+            addresses.bound(setting, sockets[setting].getsockname()[1])
+        await stack.enter_async_context(listening(config, Parts(door, tls, config.limits), sockets))
         yield old, metrics
 
 
-def _legacy_tls(config: Config) -> ssl.SSLContext:
-    from legacy_rpc.servers.listener import server_tls
-
-    assert config.tls is not None
-    try:
-        return server_tls(str(config.tls.certificate), str(config.tls.key), str(config.tls.ca_path))
-    except (OSError, ssl.SSLError) as error:
-        raise ConfigError(f"`tls`: {config.tls.certificate} and its key cannot be used: {error}") from error
+def _check_services(config: Config, old: OldSide) -> None:
+    """Raise ConfigError for a service that is named and is not here."""
+    assert config.legacy is not None
+    named = {
+        "legacy.dips.ports": tuple(config.legacy.dips.ports) if config.legacy.dips else (),
+        "legacy.https.services": config.legacy.https.services if config.legacy.https else (),
+    }
+    for setting, names in named.items():
+        for name in names:
+            if name != EVERY_SERVICE and old.services.service(name) is None:
+                raise ConfigError(f"`{setting}`: no service {name} here")
 
 
 def _rest_tls(config: Config) -> ssl.SSLContext | None:
@@ -283,7 +299,7 @@ async def serve_until_stopped(config: Config) -> None:
                 "ready",
                 extra={
                     "fields": {
-                        "dips": up.addresses.dips,
+                        **up.addresses.wires,
                         "rest": up.addresses.rest,
                         "operations": up.addresses.operations,
                     }

@@ -7,30 +7,38 @@ date and time.  Both directions are one table from tag or type to a small functi
 Decoding accepts what an encoder of any DIRAC release emits and nothing else.  DIRAC itself lets much
 more through (``i1_000e``, strings shorter than their length, trailing bytes); none of it is ever sent
 by a client, so here it means a damaged or hostile message.
+
+What makes it fast (``benchmarks/codec.py`` measures it): inside this module a message is text with one
+character for each byte (latin-1), which Python cuts and formats faster than bytes; one regular expression
+cuts a message into its tokens; and since messages hold the same few names and words over and over, short
+tokens are remembered with their values, and short strings with their tokens.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from datetime import UTC, date, datetime, time
+from itertools import chain
 from math import isfinite
 from typing import Any, Never
 
 from legacy_rpc.messages import PeerError
 
-# Deep enough for any real message (they stay below 10) and far from Python's recursion limit, which
-# a decoder reaches with two frames per level.
+# Deep enough for any real message (they stay below 10).
 MAX_DEPTH = 200
+# Far from Python's recursion limit, which whoever walks through a value reaches with a few frames per level.
+_DEEPEST = 250
 
 # Python's own limit for text to int, applied here whatever the interpreter was told: above it the
 # conversion takes quadratic time.
 _MAX_INT_DIGITS = 4300
 _MAX_FLOAT_CHARS = 32  # repr of a float has at most 24
 
-Put = Callable[[bytes], None]
+Put = Callable[[str], None]
 Encoder = Callable[[Any, Put], None]
-Decoder = Callable[[bytes, int, int], tuple[Any, int]]
+Decoder = Callable[[str, int], tuple[Any, int]]
 
 
 def encode(value: Any) -> bytes:
@@ -43,100 +51,132 @@ def encode(value: Any) -> bytes:
     Raises TypeError for any other type, ValueError for an int of more than 4300 digits or a surrogate
     that stands for no byte, OverflowError for an aware datetime that UTC has no year for.
     """
-    chunks: list[bytes] = []
+    chunks: list[str] = []
     _ENCODERS.get(type(value), _encode_subclass)(value, chunks.append)
-    return b"".join(chunks)
+    return "".join(chunks).encode("latin-1")
 
 
 def decode(data: bytes, *, max_depth: int = MAX_DEPTH) -> Any:
     """The value of one whole DEncode message (``legacy-wire.md`` section 3.1).
 
-    ``max_depth`` is how many containers may lie inside each other.  Bytes that are not utf-8 come
-    back as ``surrogateescape`` characters.  Raises PeerError for anything malformed.
+    ``max_depth`` is how many containers may lie inside each other, 250 at most.  Bytes that are not
+    utf-8 come back as ``surrogateescape`` characters.  Raises PeerError for anything malformed, and
+    for a dictionary of many keys that were chosen to make it slow.
     """
     try:
-        value, end = _DECODERS[data[0]](data, 1, max_depth)
+        value, end = _read_value(data.decode("latin-1"), min(max_depth, _DEEPEST))
     except (IndexError, ValueError):
         # Reading past the end, and not finding a terminator; nothing else below lets these two out.
         raise PeerError("DEncode: the message ends inside a value") from None
-    except RecursionError:
-        raise PeerError("DEncode: nested too deeply") from None
     if end != len(data):
         raise PeerError(f"DEncode: the message ends at byte {end} of {len(data)}")
     return value
+
+
+class _Memory(dict[str, Any]):
+    """What a function made of short texts lately; looking one up costs less than making it again.
+
+    It never holds more than ``_MOST`` texts of ``_SHORT`` characters, whatever peers send.
+    """
+
+    _SHORT = 64
+    _MOST = 4096
+
+    def __init__(self, make: Callable[[str], Any]) -> None:
+        self._make = make
+
+    def __missing__(self, text: str) -> Any:
+        made = self._make(text)
+        if len(text) <= self._SHORT:
+            if len(self) >= self._MOST:
+                self.clear()
+            self[text] = made
+        return made
 
 
 # --- encoding
 
 
 def _encode_none(_value: None, put: Put) -> None:
-    put(b"n")
+    put("n")
 
 
 def _encode_bool(value: bool, put: Put) -> None:
-    put(b"b1" if value else b"b0")
+    put("b1" if value else "b0")
 
 
 def _encode_int(value: int, put: Put) -> None:
-    put(b"i%de" % value)  # prints the number, also for an enum with a __str__ of its own
+    put(f"i{int.__repr__(value)}e")  # the number, also for an enum with a __str__ of its own
 
 
 def _encode_float(value: float, put: Put) -> None:
-    put(b"f%be" % float.__repr__(value).encode())
+    put(f"f{float.__repr__(value)}e")
 
 
 def _encode_str(value: str, put: Put) -> None:
-    raw = value.encode("utf-8", "surrogateescape")
-    put(b"s%d:%b" % (len(raw), raw))
+    put(_string_token(value))
+
+
+def _string_token(value: str) -> str:
+    if not value.isascii():
+        value = value.encode("utf-8", "surrogateescape").decode("latin-1")
+    return f"s{len(value)}:{value}"
+
+
+_STRING_TOKENS = _Memory(_string_token)
 
 
 def _encode_bytes(value: bytes, put: Put) -> None:
-    put(b"s%d:%b" % (len(value), value))
+    put(f"s{len(value)}:{value.decode('latin-1')}")
 
 
-def _encode_items(items: list[Any] | tuple[Any, ...], put: Put) -> None:
-    encoder_of = _ENCODERS.get
+def _encode_items(items: Iterable[Any], put: Put) -> None:
+    """The inside and the end of a container; the commonest types take no call of a function."""
     for item in items:
-        encoder_of(type(item), _encode_subclass)(item, put)
-    put(b"e")
+        kind = type(item)
+        if kind is str:
+            put(_STRING_TOKENS[item])
+        elif kind is int:
+            put(f"i{item}e")
+        elif item is None:
+            put("n")
+        else:
+            _ENCODERS.get(kind, _encode_subclass)(item, put)
+    put("e")
 
 
 def _encode_list(value: list[Any], put: Put) -> None:
-    put(b"l")
+    put("l")
     _encode_items(value, put)
 
 
 def _encode_tuple(value: tuple[Any, ...], put: Put) -> None:
-    put(b"t")
+    put("t")
     _encode_items(value, put)
 
 
 def _encode_dict(value: dict[Any, Any], put: Put) -> None:
-    put(b"d")
-    encoder_of = _ENCODERS.get
-    for key, item in value.items():
-        encoder_of(type(key), _encode_subclass)(key, put)
-        encoder_of(type(item), _encode_subclass)(item, put)
-    put(b"e")
+    put("d")
+    _encode_items(chain.from_iterable(value.items()), put)
 
 
 def _encode_datetime(value: datetime, put: Put) -> None:
-    if value.utcoffset() is not None:  # the wire has no time zones; legacy times are UTC
-        value = value.astimezone(UTC)
+    if value.tzinfo is not None and value.utcoffset() is not None:
+        value = value.astimezone(UTC)  # the wire has no time zones; legacy times are UTC
     put(
-        b"zati%dei%dei%dei%dei%dei%dei%dene"
-        % (value.year, value.month, value.day, value.hour, value.minute, value.second, value.microsecond)
+        f"zati{value.year}ei{value.month}ei{value.day}"
+        f"ei{value.hour}ei{value.minute}ei{value.second}ei{value.microsecond}ene"
     )
 
 
 def _encode_date(value: date, put: Put) -> None:
-    put(b"zdti%dei%dei%dee" % (value.year, value.month, value.day))
+    put(f"zdti{value.year}ei{value.month}ei{value.day}ee")
 
 
 def _encode_time(value: time, put: Put) -> None:
     if value.tzinfo is not None:
         raise TypeError("DEncode cannot encode a time with a time zone: it has no UTC value without its date")
-    put(b"ztti%dei%dei%dei%dene" % (value.hour, value.minute, value.second, value.microsecond))
+    put(f"ztti{value.hour}ei{value.minute}ei{value.second}ei{value.microsecond}ene")
 
 
 _ENCODERS: dict[type, Encoder] = {
@@ -164,58 +204,165 @@ def _encode_subclass(value: Any, put: Put) -> None:
     raise TypeError(f"DEncode cannot encode {type(value).__qualname__}")
 
 
+# --- decoding: tokens to values
+
+
+def _read_value(text: str, max_depth: int) -> tuple[Any, int]:
+    """The first value of a message and where it ends.
+
+    Containers that lie inside each other are kept on a stack, not on Python's.
+    """
+    items: list[Any] = []  # of the innermost container that is open
+    around: list[tuple[str, list[Any]]] = []  # its tag, and the items around it; then those around that
+    for tokens, end in _token_runs(text):
+        left = iter(tokens)
+        for token in left:
+            if token in _CONTAINERS:
+                if len(around) >= max_depth:
+                    raise PeerError("DEncode: nested too deeply")
+                around.append((token, items))
+                items = []
+                continue
+            if token == "e":
+                tag, outer = around.pop() if around else ("", [])
+                if not tag or (tag == "d" and len(items) % 2):
+                    _refuse(text, end - sum(map(len, left)))
+                outer.append(_CONTAINERS[tag](items))
+                items = outer
+            else:
+                items.append(_VALUES[token])
+            if not around:
+                return items[0], end - sum(map(len, left))
+    raise PeerError("DEncode: the message ends inside a value")
+
+
+def _make_dict(items: list[Any]) -> dict[Any, Any]:
+    """Of equal keys the last wins: encoders do send them, b"k" and "k" being one here."""
+    keys = items[::2]
+    if len(keys) > _FEW_KEYS and sum(map(_may_collide, keys)) > _FEW_KEYS:
+        raise PeerError("DEncode: a dictionary's keys could make it slow")
+    try:
+        return dict(zip(keys, items[1::2], strict=True))
+    except TypeError:
+        raise PeerError("DEncode: a dictionary's key is or holds a list or dictionary") from None
+
+
+# Whoever knows how Python hashes numbers and tuples can choose thousands with one and the same hash, and
+# each of them is compared with all before it.  Real dictionaries of many keys have job ids or names.
+_FEW_KEYS = 64
+_DIFFERENT_HASHES = 2**61 - 1
+
+
+def _may_collide(key: Any) -> bool:
+    if type(key) is int:
+        return not -_DIFFERENT_HASHES < key < _DIFFERENT_HASHES
+    return isinstance(key, float | tuple)
+
+
+_CONTAINERS: dict[str, Callable[[list[Any]], Any]] = {
+    "l": lambda items: items,
+    "t": tuple,
+    "d": _make_dict,
+}
+
+
+# --- decoding: text to tokens
+
+
+def _short_strings() -> str:
+    """Matches strings of less than a hundred bytes: a choice of digits first, so that few are tried."""
+    lengths = [
+        f"{tens}(?::.{{{tens}}}|" + "|".join(f"{ones}:.{{{tens}{ones}}}" for ones in range(10)) + ")"
+        for tens in range(1, 10)
+    ]
+    return f"[su](?:0:|{'|'.join(lengths)})"
+
+
+_TOKEN = re.compile(
+    rf"{_short_strings()}"
+    r"|[nltde]|b.|[iI][^e]*e|f[^e]*e(?:[+-][^e]*e)?|z[at][^n]*ene|zd.*?ee"
+    r"|.+",  # the rest, which begins with none of these
+    re.DOTALL,
+)
+# What is begun with is cut as far as this many characters, so that a message is not copied for each of
+# its long strings.
+_RUN = 8192
+
+
+def _token_runs(text: str) -> Iterator[tuple[list[str], int]]:
+    """The tokens of a message, many at a time, and where they end."""
+    end = 0
+    while end < len(text):
+        tokens = _TOKEN.findall(text, end, end + _RUN)
+        # The last may be cut off by the run's end, may be longer than what the expression knows, or no
+        # token at all: its own decoder tells.
+        start = min(end + _RUN, len(text)) - len(tokens.pop())
+        tag = text[start]
+        end = start + 1 if tag in "ltde" else _DECODERS.get(tag, _refuse)(text, start + 1)[1]
+        tokens.append(text[start:end])
+        yield tokens, end
+
+
+def _token_value(token: str) -> Any:
+    return _DECODERS[token[0]](token, 1)[0]
+
+
+_VALUES = _Memory(_token_value)
+
+
 # --- decoding: each function gets the position after the tag and returns the position after the value
 
-_END = ord("e")
-
-# Nearly all lengths of strings: finding one here is faster than reading it, and shows that it is
-# written the one right way.
-_SMALL_NUMBERS = {b"%d" % number: number for number in range(1024)}
+# The fields of times, and nearly all lengths of strings: finding one here is faster than reading it, and
+# shows that it is written the one right way.
+_SMALL_NUMBERS = {str(number): number for number in range(3000)}
 
 
-def _read_number(text: bytes) -> int:
+def _read_number(text: str) -> int:
     """The number ``text`` stands for, if it is written as DIRAC writes it."""
-    digits = text if text.isdigit() else text.removeprefix(b"-")
+    small = _SMALL_NUMBERS.get(text)
+    if small is not None:
+        return small
+    digits = text.removeprefix("-")
     # int() alone would take spaces, signs and underscores, and need quadratic time for a long text.
-    if not digits.isdigit() or (digits.startswith(b"0") and text != b"0"):
+    if not digits.isdecimal() or digits.startswith("0"):
         raise PeerError(f"DEncode: not a number: {text[:20]!r}")
     if len(digits) > _MAX_INT_DIGITS:
         raise PeerError(f"DEncode: a number of {len(digits)} digits")
     return int(text)
 
 
-def _decode_none(_data: bytes, pos: int, _depth: int) -> tuple[None, int]:
+def _decode_none(_text: str, pos: int) -> tuple[None, int]:
     return None, pos
 
 
-def _decode_bool(data: bytes, pos: int, _depth: int) -> tuple[bool, int]:
-    digit = data[pos]
-    if digit not in b"01":
+def _decode_bool(text: str, pos: int) -> tuple[bool, int]:
+    digit = text[pos]
+    if digit not in "01":
         raise PeerError("DEncode: a bool that is neither 0 nor 1")
-    return digit == ord("1"), pos + 1
+    return digit == "1", pos + 1
 
 
-def _decode_int(data: bytes, pos: int, _depth: int) -> tuple[int, int]:
-    end = data.index(b"e", pos)
-    return _read_number(data[pos:end]), end + 1
+def _decode_int(text: str, pos: int) -> tuple[int, int]:
+    end = text.index("e", pos)
+    return _read_number(text[pos:end]), end + 1
 
 
-_FLOAT_NAMES = {b"nan": float("nan"), b"inf": float("inf"), b"-inf": float("-inf")}
+_FLOAT_NAMES = {"nan": float("nan"), "inf": float("inf"), "-inf": float("-inf")}
 
 
-def _decode_float(data: bytes, pos: int, _depth: int) -> tuple[float, int]:
-    end = data.index(b"e", pos)
+def _decode_float(text: str, pos: int) -> tuple[float, int]:
+    end = text.index("e", pos)
     # No value starts with a sign, so one after the "e" can only be an exponent's.
-    if data.startswith((b"+", b"-"), end + 1):
-        end = data.index(b"e", end + 1)
-    text = data[pos:end]
-    named = _FLOAT_NAMES.get(text)
-    return _read_float(text) if named is None else named, end + 1
+    if text.startswith(("+", "-"), end + 1):
+        end = text.index("e", end + 1)
+    number = text[pos:end]
+    named = _FLOAT_NAMES.get(number)
+    return _read_float(number) if named is None else named, end + 1
 
 
-def _read_float(text: bytes) -> float:
+def _read_float(text: str) -> float:
     # float() alone would take spaces, underscores, "+5", "infinity", and 1e999 for infinity.
-    if len(text) <= _MAX_FLOAT_CHARS and text[:1] in b"-0123456789" and not text.strip(b"-0123456789.e+"):
+    if len(text) <= _MAX_FLOAT_CHARS and text[:1] in "-0123456789" and not text.strip("-0123456789.e+"):
         with suppress(ValueError):
             value = float(text)
             if isfinite(value):
@@ -223,89 +370,52 @@ def _read_float(text: bytes) -> float:
     raise PeerError(f"DEncode: not a float: {text[:20]!r}")
 
 
-def _decode_str(data: bytes, pos: int, _depth: int) -> tuple[str, int]:
-    colon = data.index(b":", pos)
-    text = data[pos:colon]
-    length = _SMALL_NUMBERS.get(text)
-    if length is None:
-        length = _read_number(text)
+def _decode_str(text: str, pos: int) -> tuple[str, int]:
+    colon = text.index(":", pos)
     start = colon + 1
-    end = start + length
-    if not start <= end <= len(data):
+    end = start + _read_number(text[pos:colon])
+    if not start <= end <= len(text):
         raise PeerError("DEncode: a string's length is negative or beyond the message")
-    return data[start:end].decode("utf-8", "surrogateescape"), end
+    value = text[start:end]
+    return value if value.isascii() else value.encode("latin-1").decode("utf-8", "surrogateescape"), end
 
 
-def _decode_list(data: bytes, pos: int, depth: int) -> tuple[list[Any], int]:
-    if depth <= 0:
-        raise PeerError("DEncode: nested too deeply")
-    items = []
-    tag = data[pos]
-    while tag != _END:
-        item, pos = _DECODERS[tag](data, pos + 1, depth - 1)
-        items.append(item)
-        tag = data[pos]
-    return items, pos + 1
-
-
-def _decode_tuple(data: bytes, pos: int, depth: int) -> tuple[tuple[Any, ...], int]:
-    items, pos = _decode_list(data, pos, depth)
-    return tuple(items), pos
-
-
-def _decode_dict(data: bytes, pos: int, depth: int) -> tuple[dict[Any, Any], int]:
-    if depth <= 0:
-        raise PeerError("DEncode: nested too deeply")
-    result = {}
-    tag = data[pos]
-    while tag != _END:
-        key, pos = _DECODERS[tag](data, pos + 1, depth - 1)
-        value, pos = _DECODERS[data[pos]](data, pos + 1, depth - 1)
-        try:
-            # Of equal keys the last wins: encoders do send them, b"k" and "k" being one here.
-            result[key] = value
-        except TypeError:
-            raise PeerError("DEncode: a dictionary's key is or holds a list or dictionary") from None
-        tag = data[pos]
-    return result, pos + 1
-
-
-# Kind byte -> constructor, how many ints it is given, how the last of them and the tuple end (the
-# tzinfo of datetime and time is always None).
-_TIMES: dict[int, tuple[Callable[..., Any], int, bytes]] = {
-    ord("a"): (datetime, 7, b"ene"),
-    ord("d"): (date, 3, b"ee"),
-    ord("t"): (time, 4, b"ene"),
+# Kind -> constructor, how many ints it is given, how the last of them and the tuple end (the tzinfo of
+# datetime and time is always None).
+_TIMES: dict[str, tuple[Callable[..., Any], int, str]] = {
+    "a": (datetime, 7, "ene"),
+    "d": (date, 3, "ee"),
+    "t": (time, 4, "ene"),
 }
 
 
-def _decode_time(data: bytes, pos: int, _depth: int) -> tuple[Any, int]:
-    kind = _TIMES.get(data[pos])
-    if kind is None or not data.startswith(b"ti", pos + 1):
+def _decode_time(text: str, pos: int) -> tuple[Any, int]:
+    kind = _TIMES.get(text[pos])
+    if kind is None or not text.startswith("ti", pos + 1):
         raise PeerError("DEncode: not a date or time")
     make, count, tail = kind
-    end = data.index(tail, pos)
+    end = text.index(tail, pos)
     # Read as the ints they are, not as any tuple: datetime() takes bool too, and str, which it unpickles.
-    fields = data[pos + 3 : end].split(b"ei", count)
+    fields = text[pos + 3 : end].split("ei", count)
     if len(fields) != count:
         raise PeerError("DEncode: a date or time has the wrong number of fields")
     try:
-        return make(*[_read_number(field) for field in fields]), end + len(tail)
+        return make(*map(_read_number, fields)), end + len(tail)
     except (ValueError, OverflowError):
         raise PeerError("DEncode: a date or time that does not exist") from None
 
 
-def _refuse(data: bytes, pos: int, _depth: int) -> Never:
-    raise PeerError(f"DEncode: unknown tag {data[pos - 1 : pos]!r} at byte {pos - 1}")
+def _refuse(text: str, pos: int) -> Never:
+    raise PeerError(f"DEncode: unknown tag {text[pos - 1].encode('latin-1')!r} at byte {pos - 1}")
 
 
-_DECODERS: list[Decoder] = [_refuse] * 256
-_DECODERS[ord("n")] = _decode_none
-_DECODERS[ord("b")] = _decode_bool
-_DECODERS[ord("i")] = _DECODERS[ord("I")] = _decode_int  # I: Python 2's long
-_DECODERS[ord("f")] = _decode_float
-_DECODERS[ord("s")] = _DECODERS[ord("u")] = _decode_str  # u: Python 2's unicode
-_DECODERS[ord("l")] = _decode_list
-_DECODERS[ord("t")] = _decode_tuple
-_DECODERS[ord("d")] = _decode_dict
-_DECODERS[ord("z")] = _decode_time
+_DECODERS: dict[str, Decoder] = {
+    "n": _decode_none,
+    "b": _decode_bool,
+    "i": _decode_int,
+    "I": _decode_int,  # Python 2's long
+    "f": _decode_float,
+    "s": _decode_str,
+    "u": _decode_str,  # Python 2's unicode
+    "z": _decode_time,
+}

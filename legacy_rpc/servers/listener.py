@@ -12,9 +12,8 @@ import asyncio
 import logging
 import socket
 import ssl
-import sys
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -61,44 +60,10 @@ class Gate:
             del self._by_peer[peer]
 
 
-def server_tls(certificate: str, key: str, ca_path: str) -> ssl.SSLContext:
-    """A context that takes grid proxies (legacy-wire.md, section 4.4).
-
-    Raises OSError or ssl.SSLError when a file cannot be used.
-    """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
-    context.load_verify_locations(capath=ca_path)
-    context.verify_mode = ssl.CERT_REQUIRED
-    context.verify_flags |= ssl.VERIFY_ALLOW_PROXY_CERTS
-    context.verify_flags &= ~ssl.VERIFY_X509_STRICT  # refuses DIRAC's proxies
-    context.set_ciphers("DEFAULT:@SECLEVEL=1")  # 1024-bit proxies of 7.3 clients
-    # A resumed session has no certificate chain.
-    context.num_tickets = 0
-    context.options |= ssl.OP_NO_TICKET
-    return context
-
-
-def verified_chain(ssl_object: Any) -> Sequence[bytes]:
-    """The certificates that TLS verified, DER, leaf first.
-
-    Raises PeerError for a resumed TLS 1.2 session, which has none.
-    """
-    if sys.version_info >= (3, 13):
-        chain = ssl_object.get_verified_chain()
-        if not chain:
-            raise PeerError("a resumed TLS session carries no certificates")
-        return list(chain)
-    import _ssl
-
-    certificates = ssl_object._sslobj.get_verified_chain()  # noqa: SLF001 - public only from 3.13
-    if not certificates:
-        raise PeerError("a resumed TLS session carries no certificates")
-    return [certificate.public_bytes(_ssl.ENCODING_DER) for certificate in certificates]
-
-
 class SecureProtocol(asyncio.Protocol):
     """One connection whose handshake is over: the wire's own ``secured`` and ``received``.
+
+    On a listener without TLS the connection has just been accepted, and there is no ``ssl_object``.
 
     Each step has a deadline, set with ``expect_within``; passing it aborts this connection only.
     """
@@ -112,7 +77,7 @@ class SecureProtocol(asyncio.Protocol):
         self.transport: asyncio.Transport | None = None
 
     def secured(self, ssl_object: Any) -> None:
-        """TLS is up.  May raise PeerError."""
+        """TLS is up; ``ssl_object`` is None where there is none.  May raise PeerError."""
 
     def received(self, data: bytes) -> None:
         """Decrypted bytes came.  May raise PeerError."""
@@ -171,10 +136,17 @@ PAUSE_SECONDS = 0.1
 
 
 class Listener:
-    """Accepts connections on one socket; ``make`` is given the peer's address and the time of acceptance."""
+    """Accepts connections on one socket; ``make`` is given the peer's address and the time of acceptance.
+
+    Without ``tls`` the wire's bytes come in clear.
+    """
 
     def __init__(
-        self, listening: socket.socket, gate: Gate, tls: Callable[[], ssl.SSLContext], make: MakeProtocol
+        self,
+        listening: socket.socket,
+        gate: Gate,
+        tls: Callable[[], ssl.SSLContext] | None,
+        make: MakeProtocol,
     ) -> None:
         self._listening = listening
         self._gate = gate
@@ -214,15 +186,30 @@ class Listener:
         protocol = self._make(peer, loop.time())
         try:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            tls = self._tls() if self._tls else None
             await loop.connect_accepted_socket(
                 lambda: protocol,
                 connection,
-                ssl=self._tls(),
-                ssl_handshake_timeout=limits.handshake_seconds,
-                ssl_shutdown_timeout=limits.answer_seconds,
+                ssl=tls,
+                ssl_handshake_timeout=limits.handshake_seconds if tls else None,
+                ssl_shutdown_timeout=limits.answer_seconds if tls else None,
             )
         except (OSError, asyncio.CancelledError) as error:  # ssl.SSLError is an OSError
             if protocol.transport is None:
                 self._gate.leave(peer)
                 connection.close()
             logger.info("TLS handshake with %s failed: %s", peer, error)
+
+
+class WireServer:
+    """One wire's server: as many listeners as it has ports, and what they share."""
+
+    async def start(self) -> None:
+        """Before the first connection."""
+
+    def listen(self, listening: socket.socket) -> Listener:
+        """Serve connections to a listening socket."""
+        raise NotImplementedError
+
+    async def stop(self, seconds: float) -> None:
+        """After the listeners are closed: let what is running end, for so long, and release everything."""

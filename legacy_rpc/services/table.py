@@ -9,10 +9,11 @@ from __future__ import annotations
 import inspect
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 from legacy_rpc.authorisation import Rule
-from legacy_rpc.messages import Call, Errno, Failure, Reply, Write
+from legacy_rpc.messages import Call, Errno, Failure, Identity, Reply, Write, transfer_name
 from shared_db.connection import Databases, again
 from shared_db.errors import DataError, Unavailable
 from shared_db.registry import RegistryFile
@@ -24,13 +25,53 @@ ArgumentType = None | type | list[type]
 
 
 @dataclass(frozen=True, slots=True)
-class Context:
-    """What a native handler may use."""
+class TokenPair:
+    """What a caller gets to use the new side with; ``expires_in`` is in seconds, of the access token."""
 
-    call: Call
+    access_token: str
+    expires_in: int
+    refresh_token: str
+
+
+def _no_tokens(_identity: Identity) -> TokenPair:
+    raise Failure("This server issues no tokens: it has no new side")
+
+
+@dataclass(frozen=True, slots=True)
+class Common:
+    """What native handlers may use, whoever calls.
+
+    ``public_url`` tells where clients reach a service.  ``issue_tokens`` raises Failure for a caller who
+    can have none.  ``ca_path`` is the directory of trusted authorities.
+    """
+
     databases: Databases
     registry: RegistryFile
     public_url: Callable[[str], str]
+    issue_tokens: Callable[[Identity], TokenPair] = _no_tokens
+    ca_path: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a native handler may use: the call, and what every call has in common."""
+
+    call: Call
+    common: Common
+
+    @property
+    def databases(self) -> Databases:
+        """The shared databases."""
+        return self.common.databases
+
+    @property
+    def registry(self) -> RegistryFile:
+        """Who is who."""
+        return self.common.registry
+
+    def public_url(self, service: str) -> str:
+        """Where clients reach a service."""
+        return self.common.public_url(service)
 
 
 Handler = Callable[..., Awaitable[Any]]
@@ -41,9 +82,11 @@ H = TypeVar("H", bound=Handler)
 class Method:
     """The one record of a legacy method: argument types, authorisation, write class, native handler.
 
-    ``required`` names the arguments that must be given, ``accepted`` is how many can be.  ``builtin``:
-    every service has it, it is about the service itself and is never routed.  ``handler_class`` and
-    ``static`` (it is not given itself) are those of DIRAC's method, of which Python's texts speak.
+    ``required`` names the arguments that must be given, ``accepted`` is how many can be.  ``hard_coded``:
+    the rule is the method's own, so the registry's ``Default`` does not replace it.  ``builtin``: every
+    service has it, it is about the service itself and is never routed.  ``transfer``: it moves a file, and
+    its arguments are the transfer's information list.  ``handler_class`` and ``static`` (it is not given
+    itself) are those of DIRAC's method, of which Python's texts speak.
     """
 
     service: str
@@ -55,7 +98,9 @@ class Method:
     handler_class: str
     required: tuple[str, ...]
     accepted: int
+    hard_coded: bool = False
     builtin: bool = False
+    transfer: bool = False
     static: bool = False
 
     def check(self, arguments: Sequence[Any]) -> None:
@@ -101,6 +146,9 @@ def _classes(declared: type | list[type]) -> type | tuple[type, ...]:
     return declared if isinstance(declared, type) else tuple(declared)
 
 
+# Transfers that change nothing here.
+READING_TRANSFERS = ("ToClient", "BulkToClient", "ListBulk")
+
 # DIRAC's class that has what every service answers.
 BUILTIN_CLASS = "RequestHandler"
 
@@ -131,25 +179,53 @@ class Service:
         """Declare the decorated handler as a method with these argument types."""
 
         def declare(handler: H) -> H:
-            name = handler.__name__
-            rule = self.default_rule if authorization is None else Rule.parse(authorization)
-            parameters = list(inspect.signature(handler).parameters.values())[1:]  # but for the context
-            self.methods[name] = Method(
-                service=self.name,
-                name=name,
+            self._add(
+                handler.__name__,
+                handler,
+                authorization,
                 types=types,
-                rule=rule,
                 write=write,
-                handler=handler,
                 handler_class=BUILTIN_CLASS if builtin else self.handler_class,
-                required=tuple(each.name for each in parameters if each.default is each.empty),
-                accepted=len(parameters),
                 builtin=builtin,
                 static=static,
             )
             return handler
 
         return declare
+
+    def transfer(self, action: str, *, authorization: Sequence[str] | None = None) -> Callable[[H], H]:
+        """Declare the decorated handler as a transfer: ``ToClient``, ``FromClient``, ``BulkToClient`` ...
+
+        Its parameters, after the context, are the transfer's information list.  The bytes are
+        ``context.call.incoming`` or ``context.call.outgoing``; ``ListBulk`` has neither.
+        """
+
+        def declare(handler: H) -> H:
+            self._add(
+                transfer_name(action),
+                handler,
+                authorization,
+                types=(),
+                write=Write.READ if action in READING_TRANSFERS else Write.TRANSFER,
+                handler_class=self.handler_class,
+                transfer=True,
+            )
+            return handler
+
+        return declare
+
+    def _add(self, name: str, handler: Handler, authorization: Sequence[str] | None, **record: Any) -> None:
+        parameters = list(inspect.signature(handler).parameters.values())[1:]  # but for the context
+        self.methods[name] = Method(
+            service=self.name,
+            name=name,
+            rule=self.default_rule if authorization is None else Rule.parse(authorization),
+            hard_coded=authorization is not None,
+            handler=handler,
+            required=tuple(each.name for each in parameters if each.default is each.empty),
+            accepted=len(parameters),
+            **record,
+        )
 
 
 class ServiceTable:
@@ -162,7 +238,9 @@ class ServiceTable:
     def catalogue(self) -> Mapping[str, Sequence[str]]:
         """``{service: [method, ...]}`` of what a plan can route."""
         return {
-            name: [method.name for method in service.methods.values() if not method.builtin]
+            name: [
+                method.name for method in service.methods.values() if not (method.builtin or method.transfer)
+            ]
             for name, service in self._services.items()
         }
 
@@ -179,27 +257,22 @@ class ServiceTable:
 class NativeSide:
     """The old side as it is implemented here: runs native handlers on the shared database."""
 
-    def __init__(
-        self,
-        table: ServiceTable,
-        databases: Databases,
-        registry: RegistryFile,
-        public_url: Callable[[str], str],
-    ) -> None:
+    def __init__(self, table: ServiceTable, common: Common) -> None:
         self._table = table
-        self._databases = databases
-        self._registry = registry
-        self._public_url = public_url
+        self._common = common
 
     async def answer(self, call: Call) -> Reply:
         """Run the handler of a call whose arguments have been checked.  Raises Failure."""
         method = self._table.method(call.service, call.method)
         assert method is not None
-        context = Context(call, self._databases, self._registry, self._public_url)
+        context = Context(call, self._common)
         handler = method.handler
         try:
-            # A handler asks for one unit of work at most, so it may be repeated when that was broken off.
-            value = await again(lambda: handler(context, *call.arguments))
+            if method.transfer:  # its bytes come, or go, once only
+                value = await handler(context, *call.arguments)
+            else:
+                # A handler asks for one unit of work at most, so it may be repeated when that was broken off.
+                value = await again(lambda: handler(context, *call.arguments))
         except Refusal as refusal:
             raise Failure(refusal.message, refusal.errno) from refusal
         except UnfitArgument as error:

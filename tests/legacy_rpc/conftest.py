@@ -18,12 +18,26 @@ import uvloop
 
 from legacy_rpc.codecs.diset import DisetLimits, frame
 from legacy_rpc.codecs.encodings import JENCODE, Encoding, decode_any
-from legacy_rpc.front_door import FinishedCall, FrontDoor
-from legacy_rpc.messages import Answered, Call, Credential, Failure, Identity, Outcome, Proposal, Reply
+from legacy_rpc.front_door import CallLimits, FinishedCall, FrontDoor
+from legacy_rpc.messages import (
+    Answered,
+    AnyCredential,
+    Call,
+    Credential,
+    Errno,
+    Failure,
+    Identity,
+    Outcome,
+    Proposal,
+    Reply,
+    TokenCredential,
+)
 from legacy_rpc.servers.diset import DisetServer
-from legacy_rpc.servers.listener import ConnectionLimits, Gate, Listener, server_tls
+from legacy_rpc.servers.door import Door
+from legacy_rpc.servers.listener import ConnectionLimits, Gate, Listener, WireServer
+from legacy_rpc.servers.tls import ServerTls
 from legacy_rpc.services.catalogue import all_services
-from legacy_rpc.services.table import NativeSide, ServiceTable
+from legacy_rpc.services.table import Common, NativeSide, ServiceTable
 from shared_db.connection import Databases
 from shared_db.registry import RegistryFile
 from wherry.demo.pki import Authority, KeyPair, make_key, make_keys, make_proxy
@@ -78,9 +92,10 @@ class Pki:
         host.write_pair(self.certificate, self.key)
         self.files = {name: caller.write(directory / f"{name}.pem") for name, caller in callers.items()}
 
-    def server(self) -> ssl.SSLContext:
+    @property
+    def server(self) -> ServerTls:
         """What a server shows and accepts."""
-        return server_tls(str(self.certificate), str(self.key), str(self.ca_path))
+        return ServerTls(self.certificate, self.key, self.ca_path)
 
     def client(self, caller: str | None = "alice") -> ssl.SSLContext:
         """What a caller shows; None: no certificate."""
@@ -106,10 +121,23 @@ async def echo(call: Call) -> Outcome:
     return Reply(call.arguments[0] if call.arguments else None)
 
 
-def admit_everyone(_proposal: Proposal, credential: Credential | None) -> Identity:
-    """Everyone whom TLS let in, under the name in the certificate."""
+def admit_everyone(_proposal: Proposal, credential: AnyCredential | None) -> Identity:
+    """Everyone whom TLS let in, under the name in the certificate or token."""
+    if isinstance(credential, TokenCredential):
+        return Identity(credential.username, credential.group, credential=credential)
     assert credential is not None
     return Identity(credential.dn.rsplit("=", 1)[-1], credential.group or "", dn=credential.dn)
+
+
+TOKEN = "a.valid.token"
+
+
+def verify_token(text: str) -> TokenCredential:
+    """Knows one token, alice's in demo_user."""
+    if text != TOKEN:
+        raise Failure.of(Errno.ENOAUTH, "The bearer token is not valid, or no longer")
+    expires = datetime.now(UTC) + timedelta(minutes=20)
+    return TokenCredential("alice", "demo_user", "demo", "https://issuer.example.org/", expires)
 
 
 class Peer:
@@ -178,7 +206,8 @@ class Peer:
 class Served:
     """A server on a port of its own, the calls it was given, and what its hook was told."""
 
-    server: DisetServer
+    server: WireServer
+    door: Door
     listener: Listener
     port: int
     pki: Pki
@@ -189,7 +218,7 @@ class Served:
     @property
     def open(self) -> int:
         """How many connections are counted."""
-        return self.server.gate.open
+        return self.door.gate.open
 
     async def peer(
         self,
@@ -254,13 +283,17 @@ Serve = Callable[..., Awaitable[Served]]
 
 @pytest.fixture
 async def serve(pki: Pki) -> AsyncIterator[Serve]:
-    """Starts servers with an ``admit`` and a ``handle``; ends them and their clients after the test."""
+    """Starts servers with an ``admit`` and a ``handle``; ends them and their clients after the test.
+
+    ``make`` builds the wire's server of a door and the grid's certificates; DISET's is the default.
+    """
     async with AsyncExitStack() as stack:
 
         async def start(
             *,
-            admit: Callable[[Proposal, Credential | None], Identity] = admit_everyone,
+            admit: Callable[[Proposal, AnyCredential | None], Identity] = admit_everyone,
             handle: Callable[[Call], Awaitable[Outcome]] = echo,
+            make: Callable[[Door, ServerTls], WireServer] | None = None,
             limits: DisetLimits | None = None,
             listening: socket.socket | None = None,
             **connection_limits: float,
@@ -272,22 +305,26 @@ async def serve(pki: Pki) -> AsyncIterator[Serve]:
                 calls.append(call)
                 return await handle(call)
 
-            tls = pki.server()
-            server = DisetServer(
+            door = Door(
                 admit=admit,
                 handle=recorded,
                 gate=Gate(ConnectionLimits(**cast("Any", connection_limits))),
-                tls=lambda: tls,
-                limits=limits or DisetLimits(),
+                verify_token=verify_token,
                 overhead=lambda wire, seconds: overhead.append((wire, seconds)),
             )
+            if make is None:
+                server: WireServer = DisetServer(door, limits or DisetLimits(), pki.server.contexts())
+            else:
+                server = make(door, pki.server)
+            await server.start()
             sock = stack.enter_context(
                 listening or socket.create_server(("127.0.0.1", 0), backlog=512, reuse_port=False)
             )
             listener = server.listen(sock)
-            served = Served(server, listener, sock.getsockname()[1], pki, calls, overhead)
+            served = Served(server, door, listener, sock.getsockname()[1], pki, calls, overhead)
             stack.push_async_callback(served.empty)
-            stack.push_async_callback(server.drain, DEADLINE)
+            stack.push_async_callback(door.drain, DEADLINE)
+            stack.push_async_callback(server.stop, DEADLINE)
             stack.push_async_callback(listener.close)
             stack.callback(lambda: [peer.leave() for peer in served.peers])
             return served
@@ -429,11 +466,11 @@ def make_old_side(registry: RegistryFile) -> Iterator[MakeOldSide]:
         services: ServiceTable | None = None,
         route: Callable[[Call], Awaitable[Answered]] | None = None,
         finished: Iterable[Callable[[FinishedCall], None]] = (),
+        common: Common | None = None,
+        limits: CallLimits | None = None,
     ) -> OldSide:
         table = services or all_services()
-        native = NativeSide(
-            table, cast(Databases, None), registry, "dips://bridge.example.org:9130/{}".format
-        )
+        native = NativeSide(table, common or Common(cast(Databases, None), registry, PUBLIC_URL))
         told: list[FinishedCall] = []
 
         async def to_native(call: Call) -> Answered:
@@ -446,7 +483,9 @@ def make_old_side(registry: RegistryFile) -> Iterator[MakeOldSide]:
             for hook in (told.append, *finished):
                 hook(call)
 
-        front_door = FrontDoor(table, lambda: registry.current, native.answer, route or to_native, tell)
+        front_door = FrontDoor(
+            table, lambda: registry.current, native.answer, route or to_native, tell, limits
+        )
         return OldSide(front_door, registry, told)
 
     yield make

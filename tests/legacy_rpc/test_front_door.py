@@ -56,7 +56,6 @@ def echo_services(**authorization: Any) -> ServiceTable:
         ("Test/Other", "RPC", "add", "alice", 0, "Test/Other is not up in this server"),
         ("test/echo", "RPC", "add", "alice", 0, "test/echo is not up in this server"),
         ("Test/Echo", "None", "nosuch", "stranger", 0, "None is not a known action type"),
-        ("Test/Echo", "FileTransfer", "FromClient", "alice", 0, "FileTransfer is not a known action type"),
         ("Test/Echo", "Connection", "new", "alice", 0, "Connection is not a known action type"),
         ("Test/Echo", "rpc", "add", "alice", 0, "rpc is not a known action type"),
         ("Test/Echo", "RPC", "nosuch", "stranger", 1111, UNAUTHORIZED),

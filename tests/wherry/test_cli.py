@@ -253,7 +253,7 @@ async def test_token(directory: Path) -> None:
 
 async def test_call(grid: Grid) -> None:
     """A legacy call from the shell prints JSON; S_ERROR is 1, no answer is 2."""
-    url = f"dips://localhost:{grid.up.addresses.dips}"
+    url = f"dips://localhost:{grid.up.addresses.wires['dips']}"
     access = {
         "X509_USER_PROXY": str(grid.credentials.proxies["alice"]["demo_admin"]),
         "X509_CERT_DIR": str(grid.credentials.ca_path),

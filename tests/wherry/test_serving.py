@@ -314,7 +314,7 @@ async def test_metrics_and_health(grid: Grid) -> None:
 async def test_start_and_stop_leave_nothing(start_grid: StartGrid) -> None:
     """After stopping, the ports are free and no task is left."""
     async with start_grid() as grid:
-        port = grid.up.addresses.dips
+        port = grid.up.addresses.wires["dips"]
         assert (await grid.call("PilotManager", "ping"))["OK"]
     with pytest.raises(OSError, match="refused|111"):
         await asyncio.open_connection("127.0.0.1", port)

@@ -22,6 +22,7 @@ from wherry.build import principal_of
 from wherry.config import ConfigError, load_config
 from wherry.demo.credentials import GROUPS, VO, GridCredentials, grid_credentials, registry_text
 from wherry.demo.data import fill
+from wherry.listeners import SERVERS
 from wherry.logs import logging_to
 from wherry.serve import Serving, serving, stop_signals
 
@@ -47,13 +48,16 @@ services:
   WorkloadManagement/JobManager: {{state: legacy, because: "try `live` here"}}
 """
 
+# The wires beside dips, which comes first.
+WIRES = tuple(name for name in ("https", "xmlrpc", "msgpack", "grpc") if name in SERVERS)
+
 CONFIG = """\
 database: sqlite:///wherry.db
 registry: registry.cfg
 plan: plan.yaml
 tls: {{certificate: pki/hostcert.pem, key: pki/hostkey.pem, ca_path: pki/ca}}
 legacy:
-  dips: {{listen: "127.0.0.1:{dips}"}}
+{wires}
   public_host: localhost
 rest: {{listen: "127.0.0.1:{rest}"}}
 operations: {{listen: "127.0.0.1:{operations}"}}
@@ -109,8 +113,12 @@ def _write_files(directory: Path, port: int) -> None:
     (directory / "demo.json").unlink(missing_ok=True)  # that of an earlier run names ports of that run
     (directory / "registry.cfg").write_text(registry_text(directory / "pki"))
     (directory / "plan.yaml").write_text(PLAN.format(method=METHOD, state="legacy"))
-    ports = [port + offset if port else 0 for offset in range(3)]
-    (directory / "wherry.yaml").write_text(CONFIG.format(dips=ports[0], rest=ports[1], operations=ports[2]))
+    names = ["dips", "rest", "operations", *WIRES]
+    ports = {name: port + offset if port else 0 for offset, name in enumerate(names)}
+    wires = (f'  {name}: {{listen: "127.0.0.1:{ports[name]}"}}' for name in ("dips", *WIRES))
+    (directory / "wherry.yaml").write_text(
+        CONFIG.format(wires="\n".join(wires), rest=ports["rest"], operations=ports["operations"])
+    )
 
 
 async def _make_database(database: Path) -> None:
@@ -150,6 +158,7 @@ def _write_client_files(directory: Path, credentials: GridCredentials, up: Servi
     client_cfg.write_text(cfg.to_text())
     grid = {
         "urls": {name: up.addresses.service(name) for name in up.old.services.catalogue},
+        **{name: up.addresses.wire(name) for name in WIRES},
         "rest": up.addresses.rest,
         "metrics": f"{up.addresses.operations}/metrics",
         "ca_path": str(credentials.ca_path),

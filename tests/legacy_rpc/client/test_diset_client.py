@@ -218,7 +218,7 @@ async def scripted(pki: Any, script: Script) -> AsyncIterator[Endpoint]:
         finally:
             writer.close()
 
-    server = await asyncio.start_server(follow, "127.0.0.1", 0, ssl=pki.server())
+    server = await asyncio.start_server(follow, "127.0.0.1", 0, ssl=pki.server.contexts()())
     async with server:
         yield Endpoint("localhost", server.sockets[0].getsockname()[1], SERVICE)
 

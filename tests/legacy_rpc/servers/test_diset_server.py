@@ -440,15 +440,15 @@ async def test_drain(serve) -> None:
     """Draining lets a running call end and its client read the reply, but does not wait for ever."""
     task = Task()
     served = await serve(handle=task)
-    await asyncio.wait_for(served.server.drain(60), 1)  # nothing runs
+    await asyncio.wait_for(served.door.drain(60), 1)  # nothing runs
     peer = await served.peer()
     await peer.propose()
     peer.send(peer.s_ok([]))
     await task.started.wait()
-    assert await seconds(served.server.drain(0.1)) < 3
+    assert await seconds(served.door.drain(0.1)) < 3
     assert not task.ended.is_set()
     asyncio.get_running_loop().call_later(0.05, task.may_end.set)
-    await served.server.drain(10)
+    await served.door.drain(10)
     assert task.ended.is_set()
     assert await peer.message() == {"OK": True, "Value": "done"}
 

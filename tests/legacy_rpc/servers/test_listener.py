@@ -15,7 +15,8 @@ import pytest
 from legacy_rpc.codecs.diset import frame
 from legacy_rpc.codecs.encodings import JENCODE
 from legacy_rpc.messages import Call, Identity, Outcome, Reply
-from legacy_rpc.servers.listener import ConnectionLimits, Gate, server_tls
+from legacy_rpc.servers.listener import ConnectionLimits, Gate
+from legacy_rpc.servers.tls import ServerTls
 
 SOON = 0.25
 HELLO = {"OK": True, "Value": "hello"}
@@ -93,8 +94,8 @@ async def test_expired_since_the_last_call(serve, monkeypatch: pytest.MonkeyPatc
     """A proxy that ends between two calls is refused at the second, though it was known."""
     served = await serve()
     assert await (await served.peer()).call("hello") == HELLO
-    clock = served.server.chains._clock
-    monkeypatch.setattr(served.server.chains, "_clock", lambda: clock().replace(year=2999))
+    clock = served.door.chains._clock
+    monkeypatch.setattr(served.door.chains, "_clock", lambda: clock().replace(year=2999))
     assert await served.refuses("alice")
 
 
@@ -321,6 +322,6 @@ async def test_admit_that_breaks(serve) -> None:
 def test_server_tls_of_wrong_files(pki, tmp_path: Any) -> None:
     """Files that cannot be used are told when the context is made, not at the first handshake."""
     with pytest.raises(OSError, match="No such file"):
-        server_tls(str(tmp_path / "none.pem"), str(pki.key), str(pki.ca_path))
+        ServerTls(tmp_path / "none.pem", pki.key, pki.ca_path).contexts()
     with pytest.raises(ssl.SSLError):
-        server_tls(str(pki.certificate), str(pki.files["alice"]), str(pki.ca_path))
+        ServerTls(pki.certificate, pki.files["alice"], pki.ca_path).contexts()
