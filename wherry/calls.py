@@ -6,12 +6,15 @@ Metrics are fed by hooks of the servers and the front door; their names are stab
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
 
 from legacy_rpc.front_door import FinishedCall
 from legacy_rpc.messages import Reply
+from wherry.workers import METRICS_DIRECTORY
 
 logger = logging.getLogger("wherry.calls")
 
@@ -97,5 +100,9 @@ class Metrics:
         self._overhead_seconds.labels(wire).observe(seconds)
 
     def text(self) -> bytes:
-        """The exposition format."""
-        return generate_latest(self._registry)
+        """The exposition format; of several workers, what they counted together."""
+        if METRICS_DIRECTORY not in os.environ:
+            return generate_latest(self._registry)
+        all_workers = CollectorRegistry()
+        MultiProcessCollector(all_workers)  # type: ignore[no-untyped-call]
+        return generate_latest(all_workers)

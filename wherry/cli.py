@@ -13,6 +13,7 @@ import os
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from datetime import date, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -81,14 +82,26 @@ def cli() -> None:
 def serve(config_path: Path) -> None:
     """Serve what the configuration names, until Ctrl-C or SIGTERM."""
     from wherry.logs import logging_to
-    from wherry.serve import serve_until_stopped
 
     config = _config(config_path)
     with logging_to(sys.stderr):
         try:
-            run(serve_until_stopped(config))
+            run(_server(config, config_path))
         except ConfigError as error:
             raise _OneLine(f"{config_path}: {error}") from error
+
+
+def _server(config: Config, config_path: Path) -> Coroutine[Any, Any, None]:
+    """The program: this process alone, a parent of workers, or one of the workers."""
+    from wherry.serve import serve_until_stopped
+    from wherry.sockets import Sockets
+    from wherry.workers import Inheritance, follow_parent, supervise
+
+    inherited = Inheritance.of_this_process()
+    if inherited is not None:
+        sockets = Sockets.inherited(inherited.sockets)
+        return serve_until_stopped(config, sockets, partial(follow_parent, inherited.parent))
+    return supervise(config, config_path) if config.workers > 1 else serve_until_stopped(config)
 
 
 @cli.command()

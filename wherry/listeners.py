@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -14,7 +13,8 @@ from legacy_rpc.servers.diset import DisetServer
 from legacy_rpc.servers.door import Door, OverheadHook, VerifyToken
 from legacy_rpc.servers.listener import Gate, WireServer
 from legacy_rpc.servers.tls import ServerTls
-from wherry.config import Config, ConfigError, Dips, Limits, Tls
+from wherry.config import Config, ConfigError, Limits, Tls
+from wherry.sockets import Sockets
 
 # How long running calls may take to end after a signal.
 DRAIN_SECONDS = 10.0
@@ -48,8 +48,6 @@ SERVERS: Mapping[str, Callable[[Parts], WireServer]] = {
     "dip": _dip,
 }
 
-Bind = Callable[[str], socket.socket]
-
 
 def make_door(
     config: Config, front_door: FrontDoor, verify_token: VerifyToken, overhead: OverheadHook
@@ -74,23 +72,9 @@ def make_tls(tls: Tls) -> ServerTls:
     return server_tls
 
 
-def listening_settings(config: Config) -> dict[str, tuple[str, int]]:
-    """Every legacy listener by the setting that names it: its host and port."""
-    assert config.legacy is not None
-    settings = {}
-    for name, wire in config.legacy.wires.items():
-        settings[f"legacy.{name}.listen"] = (wire.listen.host, wire.listen.port)
-        if isinstance(wire, Dips):
-            for service, port in wire.ports.items():
-                settings[f"legacy.{name}.ports.{service}"] = (wire.listen.host, port)
-    return settings
-
-
 @asynccontextmanager
-async def listening(
-    config: Config, parts: Parts, sockets: Mapping[str, socket.socket]
-) -> AsyncIterator[None]:
-    """Serve every legacy wire on its sockets (by setting) until the block ends; calls may then still end."""
+async def listening(config: Config, parts: Parts, sockets: Sockets) -> AsyncIterator[None]:
+    """Serve every legacy wire on its sockets until the block ends; calls may then still end."""
     assert config.legacy is not None
     async with AsyncExitStack() as stack:
         stack.push_async_callback(parts.door.drain, DRAIN_SECONDS)
@@ -98,7 +82,6 @@ async def listening(
             server = SERVERS[name](parts)
             await server.start()
             stack.push_async_callback(partial(server.stop, DRAIN_SECONDS))
-            for setting, sock in sockets.items():
-                if setting.startswith(f"legacy.{name}."):
-                    stack.push_async_callback(server.listen(sock).close)
+            for _, bound in sockets.under(f"legacy.{name}."):
+                stack.push_async_callback(server.listen(bound).close)
         yield

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 import logging
+import select
 import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, TextIO
@@ -82,6 +83,22 @@ class _Aside(logging.Handler):
         self._some.set()
 
 
+def _whole_lines(lines: Iterable[str], size: int) -> Iterator[str]:
+    """The lines in texts of at most ``size`` bytes where they are that short.
+
+    Workers share a pipe, in which only what is written at once and not longer than that stays together.
+    """
+    text, length = "", 0
+    for line in lines:
+        more = len(line.encode("utf-8", "backslashreplace"))
+        if text and length + more > size:
+            yield text
+            text, length = "", 0
+        text, length = text + line, length + more
+    if text:
+        yield text
+
+
 class _Writer(threading.Thread):
     """Writes what was put aside."""
 
@@ -109,8 +126,9 @@ class _Writer(threading.Thread):
     def _write(self, records: list[logging.LogRecord]) -> None:
         lines = [f"{self._line(record)}\n" for record in records]
         try:
-            self._stream.write("".join(lines))
-            self._stream.flush()
+            for text in _whole_lines(lines, select.PIPE_BUF):
+                self._stream.write(text)
+                self._stream.flush()
         except (OSError, ValueError):
             # The reader is gone; there is nobody to tell.
             return

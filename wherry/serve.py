@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-import os
 import signal
 import socket
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from aiohttp import web
@@ -24,7 +23,8 @@ from shared_db.connection import Databases
 from shared_db.errors import DataError, Denied, Foreign
 from shared_db.followed_file import FollowedFile
 from wherry.build import NewSide, OldSide, make_new_side, make_old_side, rest_url, verifier
-from wherry.config import Address, Config, ConfigError, Operations
+from wherry.config import Config, ConfigError
+from wherry.sockets import Sockets
 
 if TYPE_CHECKING:
     from legacy_rpc.front_door import FinishedCall
@@ -34,7 +34,6 @@ logger = logging.getLogger(__name__)
 
 # An edit of the plan or the registry takes effect within a second; this leaves room for slow reading.
 FOLLOW_SECONDS = 0.2
-BACKLOG = 1024
 # In `legacy.https.services`.
 EVERY_SERVICE = "*"
 URL_SCHEMES = {
@@ -49,26 +48,34 @@ URL_SCHEMES = {
 CallHook = Callable[["FinishedCall"], None]
 
 
-@dataclass
+@dataclass(frozen=True, slots=True)
 class Addresses:
     """Where each listener is reached, once it is bound."""
 
-    public_host: str = ""
-    rest: str = ""
-    operations: str = ""
-    wires: dict[str, int] = field(default_factory=dict)
+    public_host: str
+    rest: str
+    operations: str
+    wires: dict[str, int]
     """The port of each legacy wire."""
-    dips_of: dict[str, int] = field(default_factory=dict)
+    dips_of: dict[str, int]
     """The ports of services that have one of their own."""
-    https_services: tuple[str, ...] = ()
+    https_services: tuple[str, ...]
 
-    def bound(self, setting: str, port: int) -> None:
-        """Note where a listener of the legacy side is; ``setting`` as ``legacy.dips.listen``."""
-        _, wire, kind, *service = setting.split(".", 3)
-        if kind == "listen":
-            self.wires[wire] = port
-        else:
-            self.dips_of[service[0]] = port
+    @classmethod
+    def of(cls, config: Config, sockets: Sockets) -> Addresses:
+        """Where the listeners of a configuration are reached."""
+        legacy = config.legacy
+        operations = config.operations
+        return cls(
+            public_host=legacy.public_host if legacy else "",
+            rest=rest_url(config, sockets.port("rest.listen") if config.rest else 0),
+            operations=f"http://{operations.listen.host}:{sockets.port('operations.listen')}"
+            if operations
+            else "",
+            wires={name: sockets.port(f"legacy.{name}.listen") for name in legacy.wires} if legacy else {},
+            dips_of=dict(legacy.dips.ports) if legacy and legacy.dips else {},
+            https_services=legacy.https.services if legacy and legacy.https else (),
+        )
 
     def service(self, name: str) -> str:
         """The URL that clients are told for a legacy service."""
@@ -91,32 +98,18 @@ class Serving:
     old: OldSide | None
 
 
-def bind(address: Address, what: str) -> socket.socket:
-    """A listening socket.  Raises ConfigError, which names the setting."""
-    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-    try:
-        return socket.create_server(
-            (address.host, address.port), family=family, backlog=BACKLOG, reuse_port=False
-        )
-    except OSError as error:
-        raise ConfigError(
-            f"`{what}`: cannot listen on {address.host}:{address.port} ({os.strerror(error.errno or 0)}):"
-            " choose another"
-        ) from error
-
-
 @asynccontextmanager
-async def serving(config: Config, hook: CallHook = lambda _finished: None) -> AsyncIterator[Serving]:
+async def serving(
+    config: Config, hook: CallHook = lambda _finished: None, sockets: Sockets | None = None
+) -> AsyncIterator[Serving]:
     """Everything that the configuration names, listening until the block ends.
 
-    ``hook`` is told of every legacy call.  Raises ConfigError before anything is answered.
+    ``hook`` is told of every legacy call.  ``sockets`` are bound here unless they are given.  Raises
+    ConfigError before anything is answered.
     """
-    addresses = Addresses()
     async with AsyncExitStack() as stack:
-        rest_socket = None
-        if config.rest is not None:
-            rest_socket = stack.enter_context(bind(config.rest.listen, "rest.listen"))
-            addresses.rest = rest_url(config, rest_socket.getsockname()[1])
+        sockets = stack.enter_context(sockets or Sockets.bound(config))
+        addresses = Addresses.of(config, sockets)
         new = make_new_side(config, addresses.rest)
         stack.push_async_callback(new.databases.dispose)
         await _make_ready(new.databases)
@@ -124,16 +117,32 @@ async def serving(config: Config, hook: CallHook = lambda _finished: None) -> As
         followed: list[FollowedFile[object]] = [new.registry]
         exposition: Callable[[], bytes] = bytes
         if config.legacy is not None:
-            legacy, metrics = await stack.enter_async_context(_legacy(config, new, addresses, hook))
+            legacy, metrics = await stack.enter_async_context(_legacy(config, new, addresses, sockets, hook))
             old, exposition = legacy, metrics.text
             followed.append(legacy.plan)
         if config.operations is not None:
-            await stack.enter_async_context(_operations(config.operations, new, exposition, addresses))
-        if config.rest is not None and rest_socket is not None:
+            app = _operations_app(new, exposition)
+            await stack.enter_async_context(_http(app, sockets["operations.listen"]))
+        if config.rest is not None:
             app = make_app(new.runner, new.issuer, largest_body=config.limits.body_bytes)
-            await stack.enter_async_context(_http(app, rest_socket, _rest_tls(config)))
+            await stack.enter_async_context(_http(app, sockets["rest.listen"], _rest_tls(config)))
         await stack.enter_async_context(_following(followed))
         yield Serving(addresses, new, old)
+
+
+async def prepare(config: Config, sockets: Sockets) -> None:
+    """What is done once for all workers: key files are made, our own tables brought up to date.
+
+    Raises ConfigError for whatever would keep a worker from starting.
+    """
+    addresses = Addresses.of(config, sockets)
+    new = make_new_side(config, addresses.rest)
+    try:
+        await _make_ready(new.databases)
+        if config.legacy is not None:
+            make_old_side(config, new, addresses.service, lambda _finished: None)
+    finally:
+        await new.databases.dispose()
 
 
 async def _make_ready(databases: Databases) -> None:
@@ -148,15 +157,13 @@ async def _make_ready(databases: Databases) -> None:
 
 @asynccontextmanager
 async def _legacy(
-    config: Config, new: NewSide, addresses: Addresses, hook: CallHook
+    config: Config, new: NewSide, addresses: Addresses, sockets: Sockets, hook: CallHook
 ) -> AsyncIterator[tuple[OldSide, Metrics]]:
     """The DISET listeners, and metrics of what they do."""
     from wherry.calls import Metrics, log_call
-    from wherry.listeners import Parts, listening, listening_settings, make_door, make_tls
+    from wherry.listeners import Parts, listening, make_door, make_tls
 
     assert config.legacy is not None
-    addresses.public_host = config.legacy.public_host
-    addresses.https_services = config.legacy.https.services if config.legacy.https else ()
     old: OldSide | None = None
 
     def known(service: str, method: str) -> bool:
@@ -173,12 +180,7 @@ async def _legacy(
     _check_services(config, old)
     tls = make_tls(config.tls) if config.tls else None
     door = make_door(config, old.front_door, verifier(new.issuer), metrics.overhead)
-    async with AsyncExitStack() as stack:
-        sockets = {}
-        for setting, (host, port) in listening_settings(config).items():
-            sockets[setting] = stack.enter_context(bind(Address(host=host, port=port), setting))
-            addresses.bound(setting, sockets[setting].getsockname()[1])
-        await stack.enter_async_context(listening(config, Parts(door, tls, config.limits), sockets))
+    async with listening(config, Parts(door, tls, config.limits), sockets):
         yield old, metrics
 
 
@@ -220,10 +222,7 @@ async def _http(
         await runner.cleanup()
 
 
-@asynccontextmanager
-async def _operations(
-    config: Operations, new: NewSide, exposition: Callable[[], bytes], addresses: Addresses
-) -> AsyncIterator[None]:
+def _operations_app(new: NewSide, exposition: Callable[[], bytes]) -> web.Application:
     """Metrics and health, for the administrators' network."""
 
     async def metrics(_request: web.Request) -> web.Response:
@@ -241,10 +240,7 @@ async def _operations(
     app.router.add_get("/metrics", metrics)
     for probe in ("live", "ready", "startup"):
         app.router.add_get(f"/health/{probe}", health)
-    with bind(config.listen, "operations.listen") as listening:
-        addresses.operations = f"http://{config.listen.host}:{listening.getsockname()[1]}"
-        async with _http(app, listening):
-            yield
+    return app
 
 
 @asynccontextmanager
@@ -291,20 +287,18 @@ def stop_signals() -> Iterator[asyncio.Event]:
             loop.remove_signal_handler(number)
 
 
-async def serve_until_stopped(config: Config) -> None:
-    """Serve until a signal comes.  Raises ConfigError."""
+async def serve_until_stopped(
+    config: Config,
+    sockets: Sockets | None = None,
+    also_stop: Callable[[asyncio.Event], None] = lambda _stopped: None,
+) -> None:
+    """Serve until a signal comes, or ``also_stop`` sets the event it is given.  Raises ConfigError."""
     with stop_signals() as stopped:
-        async with serving(config) as up:
-            logger.info(
-                "ready",
-                extra={
-                    "fields": {
-                        **up.addresses.wires,
-                        "rest": up.addresses.rest,
-                        "operations": up.addresses.operations,
-                    }
-                },
-            )
+        also_stop(stopped)
+        async with serving(config, sockets=sockets) as up:
+            addresses = up.addresses
+            where = {**addresses.wires, "rest": addresses.rest, "operations": addresses.operations}
+            logger.info("ready", extra={"fields": where})
             # What was made up to here stays: the collector need not look through it again and again.
             gc.collect()
             gc.freeze()
