@@ -15,7 +15,7 @@ from typing import cast
 
 from legacy_rpc.servers.tls import ServerTls
 from wherry.cli import run
-from wherry.serve import BACKLOG
+from wherry.sockets import BACKLOG
 
 
 class FloorProtocol(asyncio.Protocol):
