@@ -80,9 +80,7 @@ class Bench:
         """Make one call with a full client; its bytes are what every later call must repeat."""
         if state:
             self.wherry.set_state(state)
-        exchange, result = _converse(self.wherry.port, tls, method, arguments)
-        if result.get("OK") is not True:
-            raise LoadError(f"{method} was answered {result}")
+        exchange = learn_exchange(self.wherry, tls, method, arguments)
         self.calls[name] += 1
         return Case(name, self.wherry, exchange, state)
 
@@ -104,6 +102,14 @@ class Bench:
         meant = {side: self.calls[side] for side in answered}
         if answered != meant:
             raise ServerError(f"the sides answered {answered} calls, meant were {meant}")
+
+
+def learn_exchange(server: Server, tls: Any, method: str, arguments: Sequence[Any]) -> Exchange:
+    """The bytes of one call that is answered with S_OK.  Raises LoadError."""
+    exchange, result = _converse(server.port, tls, method, arguments)
+    if result.get("OK") is not True:
+        raise LoadError(f"{method} was answered {result}")
+    return exchange
 
 
 def _converse(port: int, tls: Any, method: str, arguments: Sequence[Any]) -> tuple[Exchange, dict[str, Any]]:

@@ -53,7 +53,6 @@ class Grid:
         self.directory = directory
         self.credentials: GridCredentials = grid_credentials(directory / "pki")
         (directory / "registry.cfg").write_text(registry_text(directory / "pki"))
-        (directory / "wherry.yaml").write_text(CONFIG)
         self.write_plan("legacy")
         asyncio.run(_make_database(directory / "wherry.db"))
         with sqlite3.connect(directory / "wherry.db") as connection:
@@ -165,14 +164,17 @@ class Floor(Server):
 class Wherry(Server):
     """``wherry serve``, with its log in a file."""
 
-    def __init__(self, grid: Grid) -> None:
+    def __init__(self, grid: Grid, workers: int = 1) -> None:
         self._grid = grid
         self._state = "legacy"
         self._operations = ""
-        path = grid.directory / "wherry.log"
-        with path.open("w") as log:
-            super().__init__(["-m", "wherry", "serve", "-c", grid.directory / "wherry.yaml"], stderr=log)
-        self._log = path.open()
+        self._workers = workers
+        config = grid.directory / f"wherry-{workers}.yaml"
+        config.write_text(f"{CONFIG}workers: {workers}\n")
+        self._log_path = config.with_suffix(".log")
+        with self._log_path.open("w") as log:
+            super().__init__(["-m", "wherry", "serve", "-c", config], stderr=log)
+        self._log = self._log_path.open()
 
     def __exit__(self, *exc_info: object) -> None:
         super().__exit__(*exc_info)
@@ -180,7 +182,8 @@ class Wherry(Server):
 
     def await_ready(self) -> None:
         """It logs its ports once it listens."""
-        ready = self._await_event(lambda event: event == "ready")
+        for _ in range(self._workers):
+            ready = self._await_event(lambda event: event == "ready")
         self.port = ready["dips"]
         self._operations = ready["operations"]
 
@@ -216,5 +219,5 @@ class Wherry(Server):
             if wanted(record["event"]):
                 return record
             line = ""
-        end_of_log = (self._grid.directory / "wherry.log").read_text()[-1000:]
+        end_of_log = self._log_path.read_text()[-1000:]
         raise ServerError(f"wherry serve did not do what it should; its log ends: {end_of_log}")
