@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 TESTS ?=
 
-.PHONY: demo test check tests bench quick-bench clients clean require-python
+.PHONY: demo test check tests bench quick-bench fuzz clients clean require-python
 
 demo: $(VENV)/.installed
 	@exec $(BIN)/wherry demo $(ARGS)
@@ -26,11 +26,22 @@ tests: $(VENV)/.installed-test clients
 
 quick-bench: $(VENV)/.installed-test
 	$(BIN)/python benchmarks/diset.py --quick
+	$(BIN)/python benchmarks/codec.py --quick
 	$(BIN)/python benchmarks/database.py --quick
 
 bench: $(VENV)/.installed-test
 	$(BIN)/python benchmarks/diset.py
+	$(BIN)/python benchmarks/codec.py
 	$(BIN)/python benchmarks/database.py
+
+# Nightly: every fuzz target for so many seconds; stops at the first broken promise (tests/fuzz/run.py).
+FUZZ_SECONDS ?= 300
+FUZZ_TARGETS ?= dencode jencode diset-server diset-client msgpack xmlrpc dirac-https
+
+fuzz: $(VENV)/.installed-test
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[fuzz]'
+	@set -e; for target in $(FUZZ_TARGETS); do echo "== $$target"; \
+	  $(BIN)/python tests/fuzz/run.py $$target -max_total_time=$(FUZZ_SECONDS); done
 
 # Unmodified DIRAC clients, each in an environment of its own; made once.
 clients: $(VENV)/.installed-test

@@ -162,15 +162,15 @@ class Floor(Server):
 
 
 class Wherry(Server):
-    """``wherry serve``, with its log in a file."""
+    """``wherry serve``, with its log in a file; ``more`` is added to its configuration."""
 
-    def __init__(self, grid: Grid, workers: int = 1) -> None:
+    def __init__(self, grid: Grid, workers: int = 1, more: str = "") -> None:
         self._grid = grid
         self._state = "legacy"
         self._operations = ""
         self._workers = workers
         config = grid.directory / f"wherry-{workers}.yaml"
-        config.write_text(f"{CONFIG}workers: {workers}\n")
+        config.write_text(f"{CONFIG}workers: {workers}\n{more}")
         self._log_path = config.with_suffix(".log")
         with self._log_path.open("w") as log:
             super().__init__(["-m", "wherry", "serve", "-c", config], stderr=log)

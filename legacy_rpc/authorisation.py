@@ -88,13 +88,14 @@ def rule_in_force(
     ``written`` is the registry's ``Authorization`` section of the service, lists by name, and outweighs
     everything; then comes what is ``declared``, if the method itself does so (``hard_coded``); then the
     registry's ``Default``, a transfer's being ``FileTransfer/Default``; then what the service declares.
+    Names are case-sensitive, and an empty list counts as not written (oracle).
     """
     kind, slash, _ = name.partition("/")
     default = f"{kind}/Default" if slash else "Default"
     entries = written.get(name)
-    if entries is None and not hard_coded:
+    if not entries and not hard_coded:
         entries = written.get(default)
-    return declared if entries is None else _parsed_rule(tuple(entries))
+    return _parsed_rule(tuple(entries)) if entries else declared
 
 
 def identify(

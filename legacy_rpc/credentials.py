@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Protocol
@@ -25,7 +26,10 @@ CACHED_CHAINS = 4096
 
 PROXY_INFORMATION = x509.ObjectIdentifier("1.3.6.1.5.5.7.1.14")
 DIRAC_GROUP = x509.ObjectIdentifier("1.2.42.42")
+# What a proxy inherits of its issuer's rights.  One with another policy ("independent", say) inherits none.
+INHERIT_ALL_POLICY = bytes.fromhex("2b06010505071501")  # 1.3.6.1.5.5.7.21.1
 LIMITED_POLICY = bytes.fromhex("2b060104019b5001010109")  # 1.3.6.1.4.1.3536.1.1.1.9
+POLICIES = {INHERIT_ALL_POLICY: False, LIMITED_POLICY: True}
 
 # Proxies from before RFC 3820 say what they are by their last CN; the value tells whether limited.
 LEGACY_PROXY_NAMES: dict[str | bytes, bool] = {"proxy": False, "limited proxy": True}
@@ -138,14 +142,14 @@ def _attribute_text(attribute: x509.NameAttribute[str | bytes]) -> str:
 
 def _encoded_value(attribute: x509.NameAttribute[str | bytes]) -> bytes:
     """The value's bytes in the certificate, which OpenSSL prints whatever string type they have."""
-    _, rdn, _ = _split_der(x509.Name([attribute]).public_bytes())
-    _, pair, _ = _split_der(rdn)
-    _, type_and_value, _ = _split_der(pair)
-    _, _, value = _split_der(type_and_value)
-    return _split_der(value)[1]
+    _, rdn, _ = split_der(x509.Name([attribute]).public_bytes())
+    _, pair, _ = split_der(rdn)
+    _, type_and_value, _ = split_der(pair)
+    _, _, value = split_der(type_and_value)
+    return split_der(value)[1]
 
 
-def _split_der(data: bytes) -> tuple[int, bytes, bytes]:
+def split_der(data: bytes) -> tuple[int, bytes, bytes]:
     """The tag and content of the first DER element, and what follows it; ValueError if it is cut short."""
     tag, length, start = data[:1], data[1:2], 2
     if length >= b"\x80":
@@ -203,10 +207,10 @@ def _proxy_steps(certificates: Sequence[x509.Certificate]) -> list[bool]:
 
 
 def _limited(certificate: x509.Certificate) -> bool | None:
-    """Whether a proxy certificate is limited; None for a certificate that is no proxy."""
+    """Whether a proxy certificate is limited; None for one that does not speak for its issuer."""
     information = _extension(certificate, PROXY_INFORMATION)
     if information is not None:
-        return _policy(information) == LIMITED_POLICY
+        return POLICIES.get(_policy(information))
     names = [attribute for rdn in certificate.subject.rdns[-1:] for attribute in rdn]
     if len(names) == 1 and names[0].oid == NameOID.COMMON_NAME:
         return LEGACY_PROXY_NAMES.get(names[0].value)
@@ -215,11 +219,11 @@ def _limited(certificate: x509.Certificate) -> bool | None:
 
 def _policy(information: bytes) -> bytes:
     """The policy language in ``SEQUENCE { pathLength INTEGER OPTIONAL, SEQUENCE { language OID, ... } }``."""
-    tag, content, _ = _split_der(information)
-    inner, policy, rest = _split_der(content)
+    tag, content, _ = split_der(information)
+    inner, policy, rest = split_der(content)
     if inner == INTEGER:
-        inner, policy, _ = _split_der(rest)
-    language, identifier, _ = _split_der(policy)
+        inner, policy, _ = split_der(rest)
+    language, identifier, _ = split_der(policy)
     if (tag, inner, language) != (SEQUENCE, SEQUENCE, OBJECT_IDENTIFIER):
         raise ValueError("the proxy information is malformed")
     return identifier
@@ -261,7 +265,7 @@ def _group(path: Sequence[x509.Certificate]) -> str | None:
 
 
 def _ia5_text(data: bytes) -> str:
-    tag, content, _ = _split_der(data)
+    tag, content, _ = split_der(data)
     if tag != IA5_STRING:
         raise ValueError("the DIRAC group is not an IA5String")
     return content.decode("ascii")
@@ -279,39 +283,62 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
+class Revoked(Protocol):
+    """Which certificates were revoked."""
+
+    @property
+    def generation(self) -> int:
+        """Changes whenever ``check`` may have another answer than before."""
+
+    def check(self, chain: Sequence[bytes]) -> None:
+        """Raise PeerError if a certificate of a verified chain was revoked."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    credential: Credential
+    generation: int
+
+
 class ChainCache:
     """Credentials by the SHA-256 of their chain, so that a proxy is read once and not at every call.
 
-    The least recently used of more than ``size`` entries is dropped.  ``clock`` gives aware UTC times.
+    The least recently used of more than ``size`` entries is dropped.  ``revoked`` is asked about a chain when
+    it is new, and about every chain again after each change of what was revoked; None: nothing ever is.
+    ``clock`` gives aware UTC times.
     """
 
-    def __init__(self, size: int = CACHED_CHAINS, clock: Callable[[], datetime] = _now) -> None:
+    def __init__(
+        self,
+        size: int = CACHED_CHAINS,
+        clock: Callable[[], datetime] = _now,
+        revoked: Revoked | None = None,
+    ) -> None:
         self._size = size
         self._clock = clock
-        self._credentials: OrderedDict[bytes, Credential] = OrderedDict()
+        self._revoked = revoked
+        self._known: OrderedDict[bytes, _Known] = OrderedDict()
 
     def __len__(self) -> int:
-        return len(self._credentials)
+        return len(self._known)
 
     def get(self, chain: Sequence[bytes]) -> Credential:
         """The credential of a chain, as ``credential_from_chain``.
 
-        Raises PeerError also when the chain has expired, which TLS notices at the handshake only: a
-        connection that is kept alive must not outlive its proxy.
+        Raises PeerError also when the chain has expired or was revoked, which TLS notices at the handshake at
+        best: a connection that is kept alive must not outlive its proxy.
         """
         key = hashlib.sha256(b"".join(chain)).digest()
-        credential = self._credentials.get(key)
-        if credential is None:
-            credential = self._remember(key, credential_from_chain(chain))
-        else:
-            self._credentials.move_to_end(key)
+        known = self._known.pop(key, None)  # and put back as the latest, if it is still good
+        credential = known.credential if known else credential_from_chain(chain)
         if credential.expires <= self._clock():
-            del self._credentials[key]
             raise PeerError(f"the peer's certificates expired at {credential.expires:%Y-%m-%d %H:%M:%S} UTC")
-        return credential
-
-    def _remember(self, key: bytes, credential: Credential) -> Credential:
-        self._credentials[key] = credential
-        if len(self._credentials) > self._size:
-            self._credentials.popitem(last=False)
+        if self._revoked is not None:
+            generation = self._revoked.generation  # before the check: a change meanwhile means another check
+            if known is None or known.generation != generation:
+                self._revoked.check(chain)
+                known = _Known(credential, generation)
+        self._known[key] = known or _Known(credential, 0)
+        if len(self._known) > self._size:
+            self._known.popitem(last=False)
         return credential

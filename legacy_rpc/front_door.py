@@ -33,6 +33,8 @@ from legacy_rpc.messages import (
 
 logger = logging.getLogger(__name__)
 
+# Connections for messages, which only executors make (sheet, section 5.1).
+CONNECTIONS = ("Connection", "Message")
 # What a DIRAC service says of a transfer that it does not offer (sheet, section 2).
 TRANSFERS_REFUSED = {
     "FromClient": "receiving files",
@@ -142,7 +144,11 @@ class FrontDoor:
     def _admitted(self, proposal: Proposal, credential: AnyCredential | None) -> Identity:
         service = self._services.service(proposal.service)
         if service is None:
-            raise Failure(f"{proposal.service} is not up in this server")
+            raise Failure(f"{proposal.service} is not up in this server", reason="unknown-service")
+        if proposal.action in CONNECTIONS:
+            # An error in place of the acknowledgement ends it: DIRAC's MessageClient keeps the text only,
+            # whatever the number, and reconnects only when a connection is lost that had been accepted.
+            raise Failure(f"{proposal.action} is not offered here: executors need DIRAC's own service")
         if proposal.action not in (RPC, FILE_TRANSFER):
             raise Failure(f"{proposal.action} is not a known action type")
         directory = self._directory()
@@ -155,6 +161,8 @@ class FrontDoor:
         started = time.perf_counter()
         answered = await self._within_limits(call)
         self._tell(FinishedCall(call, answered, time.perf_counter() - started))
+        if answered.route == "refused" and isinstance(answered.outcome, Failure):
+            answered.outcome.reason = answered.reason
         return answered.outcome
 
     async def _within_limits(self, call: Call) -> Answered:
@@ -162,10 +170,14 @@ class FrontDoor:
         if self._running[caller] >= self._limits.per_caller:
             problem = f"{self._limits.per_caller} of your calls are being served: wait for some to end"
             return Answered(Failure(problem), "refused", "overload")
+        seconds = self._seconds_for(call)
+        if seconds == 0.0:
+            problem = f"{call.method} was not begun: the time for it was over"
+            return Answered(Failure(problem), "refused", "timeout")
         self._running[caller] += 1
         task = asyncio.ensure_future(self._answered(call))
         task.add_done_callback(lambda _task: self._leave(caller))
-        done, _ = await asyncio.wait({task}, timeout=self._seconds_for(call))
+        done, _ = await asyncio.wait({task}, timeout=seconds)
         return task.result() if done else self._too_late(call, task)
 
     def _leave(self, caller: tuple[str, str]) -> None:

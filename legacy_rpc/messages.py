@@ -36,13 +36,21 @@ class Errno(enum.IntEnum):
 
 
 class Failure(Exception):
-    """What DIRAC calls ``S_ERROR``: a number (0: none), a text, and extra top-level keys."""
+    """What DIRAC calls ``S_ERROR``: a number (0: none), a text, and extra top-level keys.
 
-    def __init__(self, message: str, errno: int = 0, extra: Mapping[str, Any] | None = None) -> None:
+    ``reason``: why the call was refused before its method answered, for wires that have words for it; empty
+    where the method itself says no.  One of ``unknown-service``, ``unknown-method``, ``arguments``,
+    ``overload``, ``timeout``, or a reason of the router's.
+    """
+
+    def __init__(
+        self, message: str, errno: int = 0, extra: Mapping[str, Any] | None = None, *, reason: str = ""
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.errno = errno
         self.extra = dict(extra or {})
+        self.reason = reason
 
     @classmethod
     def of(cls, errno: Errno, detail: str = "", extra: Mapping[str, Any] | None = None) -> Failure:

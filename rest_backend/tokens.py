@@ -1,4 +1,4 @@
-"""Signing keys and access tokens (rest-diracx.md, section 3).
+"""Signing keys, access and refresh tokens (rest-diracx.md, section 3).
 
 The header's ``alg`` is the literal ``Ed25519``, as DiracX writes it.
 """
@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import secrets
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from jwt.algorithms import OKPAlgorithm
 
 from rest_backend.errors import Unauthorized
 from rest_backend.principals import Principal
+from shared_db.private_file import create_private_file
 
 ALGORITHM = "Ed25519"
 if ALGORITHM not in jwt.PyJWS().get_algorithms():
@@ -99,17 +99,7 @@ class KeySet:
     def _create(path: Path) -> None:
         key = SigningKey(secrets.token_hex(16), Ed25519PrivateKey.generate())
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            # Linked into place when whole: two programs starting at once end up with one key set.
-            draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-            with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-                json.dump({"keys": [key.private_jwk()]}, file)
-            try:
-                os.link(draft, path)
-            except FileExistsError:
-                pass
-            finally:
-                draft.unlink()
+            create_private_file(path, json.dumps({"keys": [key.private_jwk()]}))
         except OSError as error:
             raise KeyFileError(
                 f"{path}: cannot be made ({error}): name a writable file in auth: keys:"
@@ -136,8 +126,18 @@ class AccessToken:
     expires: float
 
 
+@dataclass(frozen=True, slots=True, repr=False)
+class RefreshToken:
+    """A signed token for new access tokens, with what its row in the database needs."""
+
+    text: str
+    jti: str
+    created: datetime
+    expires: datetime
+
+
 class TokenIssuer:
-    """Mints and verifies access tokens."""
+    """Mints tokens, and verifies access tokens."""
 
     def __init__(
         self,
@@ -150,6 +150,11 @@ class TokenIssuer:
         self.issuer = issuer
         self._lifetime = lifetime
         self._clock = clock
+
+    @property
+    def access_seconds(self) -> int:
+        """How long new access tokens last."""
+        return int(self._lifetime.total_seconds())
 
     def mint(self, principal: Principal) -> AccessToken:
         """An access token for a caller whose rights were established by other means."""
@@ -166,9 +171,23 @@ class TokenIssuer:
             "dirac_properties": list(principal.properties),
             "dirac_policies": dict(principal.policies),
         }
+        return AccessToken(self._sign(claims), principal, expires)
+
+    def mint_refresh(self, until: datetime, *, legacy_exchange: bool = False) -> RefreshToken:
+        """A refresh token that ends with ``until``; it is good for as long as its row says.
+
+        ``legacy_exchange``: it is given for a DIRAC proxy.
+        """
+        now = self._clock()
+        jti, expires = str(uuid7(now)), int(until.timestamp())
+        text = self._sign(
+            {"jti": jti, "exp": expires, "legacy_exchange": legacy_exchange, "dirac_policies": {}}
+        )
+        return RefreshToken(text, jti, datetime.fromtimestamp(now, UTC), datetime.fromtimestamp(expires, UTC))
+
+    def _sign(self, claims: Mapping[str, Any]) -> str:
         key = self.keys.signing
-        text = jwt.encode(claims, key.private, algorithm=ALGORITHM, headers={"kid": key.key_id})
-        return AccessToken(text, principal, expires)
+        return jwt.encode(dict(claims), key.private, algorithm=ALGORITHM, headers={"kid": key.key_id})
 
     def verify(self, text: str) -> Principal:
         """The caller a token proves.  Raises Unauthorized: ``Invalid JWT``."""

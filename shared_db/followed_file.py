@@ -24,12 +24,13 @@ class _Stamp:
     """What tells, without reading it, that a file is another one than before."""
 
     modified_ns: int
+    changed_ns: int
     size: int
     inode: int
 
     @classmethod
     def of(cls, status: os.stat_result) -> _Stamp:
-        return cls(status.st_mtime_ns, status.st_size, status.st_ino)
+        return cls(status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino)
 
 
 class FollowedFile(Generic[T_co]):

@@ -409,14 +409,28 @@ def _doubts_about_group(registry: CfgSection, group: Group, users: Mapping[str, 
 
 @dataclass(frozen=True, slots=True)
 class _Loaded:
+    """``settled``: no later edit can have the file's time again."""
+
     text: str
     cfg: CfgSection
     registry: Registry
     moment: datetime
+    settled: bool
+
+
+# Several edits within one tick of the file system's clock leave the same time; ticks are 10 ms at most.
+_TICK = timedelta(milliseconds=50)
 
 
 class RegistryFile(FollowedFile[_Loaded]):
-    """The registry as its file has it now."""
+    """The registry as its file has it now.
+
+    Its version is a function of the file, so that all workers have the same one.  It is the later of the
+    times of its modification and of its change (which a restored back-up, whose modification is old, has
+    anew), in the form that DIRAC's clients compare as text (sheet 7.1): they download only what is newer.
+    Content read within a tick of that time might be followed by other content of the same time: it is in
+    force at once, under a version a little lower, and is read again when the tick is over.
+    """
 
     kind = "registry file"
     setting = "registry"
@@ -438,27 +452,49 @@ class RegistryFile(FollowedFile[_Loaded]):
 
     @property
     def version(self) -> str:
-        """The configuration's version, `YYYY-MM-DD HH:MM:SS.ffffff`: when the file was modified (UTC).
+        """The configuration's version, `YYYY-MM-DD HH:MM:SS.ffffff` in UTC.
 
-        DIRAC's clients compare it as text and download only what is newer (sheet 7.1), so it never
-        falls: content that arrives with an older time counts as one microsecond newer than the last.
+        It never falls here, whatever the clock does: content that comes with an older time counts as one
+        microsecond newer than the last.
         """
         return f"{self.content.moment:%Y-%m-%d %H:%M:%S.%f}"
 
+    def refresh(self) -> bool:
+        """Read the file if it changed; True when other content took effect, or an error is mended."""
+        before, error = self._content, self.error
+        if not super().refresh():
+            return False
+        return error is not None or before is None or before.text != self.content.text
+
+    def _changed(self) -> bool:
+        loaded = self._content
+        return (loaded is not None and not loaded.settled) or super()._changed()
+
     def parse(self, text: str, status: os.stat_result) -> _Loaded:
         """The registry in a CFG text. Raises RegistryError naming file, line and mend."""
+        last = self._content
+        if last is not None and last.text == text:
+            cfg, registry = last.cfg, last.registry
+        else:
+            cfg, registry = self._read(text)
+        moment, settled = _moment(status)
+        if last is not None and moment <= last.moment:
+            moment = last.moment if text == last.text else last.moment + _MICROSECOND
+        return _Loaded(text, cfg, registry, moment, settled)
+
+    def _read(self, text: str) -> tuple[CfgSection, Registry]:
         try:
             cfg = parse_cfg(text, str(self.path))
-            registry = Registry.from_cfg(cfg)
+            return cfg, Registry.from_cfg(cfg)
         except CfgError as problem:
             raise RegistryError(f"registry file {problem}") from problem
         except RegistryError as problem:
             raise RegistryError(f"registry file {self.path}: {problem}") from problem
-        return _Loaded(text, cfg, registry, self._next_moment(status, text))
 
-    def _next_moment(self, status: os.stat_result, text: str) -> datetime:
-        moment = _EPOCH + timedelta(microseconds=status.st_mtime_ns // 1000)
-        last = self._content
-        if last is None or moment > last.moment:
-            return moment
-        return last.moment if text == last.text else last.moment + _MICROSECOND
+
+def _moment(status: os.stat_result) -> tuple[datetime, bool]:
+    """The time of a file that was just read, and whether its tick is over."""
+    moment = _EPOCH + timedelta(microseconds=max(status.st_mtime_ns, status.st_ctime_ns) // 1000)
+    # A file system's clock may be ahead of ours, by far if it is not ours: then there is nothing to wait for.
+    fresh = timedelta(0) <= datetime.now(UTC) - moment < _TICK
+    return (moment - _TICK, False) if fresh else (moment, True)

@@ -5,7 +5,7 @@ One function per part; what crosses a border without an import crosses as a call
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -17,14 +17,16 @@ from rest_backend.table import OPERATIONS
 from rest_backend.tokens import AccessToken, KeyFileError, KeySet, TokenIssuer
 from shared_db.connection import Databases, open_databases
 from shared_db.followed_file import FileError
+from shared_db.queries.refresh_tokens import record_refresh_token
 from shared_db.registry import Registry, RegistryFile
+from shared_db.sealing import Seal, SealingKeyError
 from wherry.config import Config, ConfigError
 
 if TYPE_CHECKING:
     from adaptor.router import Router
     from legacy_rpc.front_door import FinishedCall, FrontDoor
     from legacy_rpc.messages import Identity, TokenCredential
-    from legacy_rpc.services.table import ServiceTable
+    from legacy_rpc.services.table import ServiceTable, TokenPair
     from migration_plans.plan import Catalogue
     from migration_plans.plan_file import PlanFile
 
@@ -33,8 +35,9 @@ HOSTS_SUBJECT_VO = ""
 
 @dataclass(frozen=True, slots=True)
 class NewSide:
-    """The parts that are there without any legacy package."""
+    """The parts that are there without any legacy package; ``url`` is where clients reach it, or empty."""
 
+    url: str
     databases: Databases
     registry: RegistryFile
     issuer: TokenIssuer
@@ -93,7 +96,7 @@ def make_new_side(config: Config, url: str) -> NewSide:
         raise ConfigError(f"`database`: {error}") from error
     issuer = make_issuer(config, url)
     resources = Resources(databases, lambda: registry.current, issuer)
-    return NewSide(databases, registry, issuer, Runner(OPERATIONS, resources))
+    return NewSide(url, databases, registry, issuer, Runner(OPERATIONS, resources))
 
 
 def legacy_catalogue() -> Catalogue:
@@ -140,7 +143,20 @@ def make_old_side(
     services = all_services()
     plan = load_plan(config)
     ca_path = config.tls.ca_path if config.tls else None
-    native = NativeSide(services, Common(new.databases, new.registry, public_url, ca_path=ca_path))
+    try:
+        seal = Seal.load_or_create(config.proxies.keys)
+    except SealingKeyError as error:
+        raise ConfigError(str(error)) from error
+    common = Common(
+        new.databases,
+        new.registry,
+        public_url,
+        rest_url=new.url,
+        issue_tokens=token_pairs(new),
+        ca_path=ca_path,
+        seal=seal,
+    )
+    native = NativeSide(services, common)
 
     def mint(identity: Identity) -> AccessToken | None:
         principal = principal_of(identity, new.registry.current)
@@ -167,6 +183,38 @@ def make_old_side(
         config.limits.of_calls(),
     )
     return OldSide(services, plan, router, front_door)
+
+
+def token_pairs(new: NewSide) -> Callable[[Identity], Awaitable[TokenPair]]:
+    """What gives legacy callers tokens for the new side, and keeps that it did.
+
+    The refresh token ends with what the caller proved its identity with.
+    """
+    from legacy_rpc.messages import Failure
+    from legacy_rpc.services.table import TokenPair
+
+    async def issue(identity: Identity) -> TokenPair:
+        principal = principal_of(identity, new.registry.current)
+        if identity.kind != "user" or principal is None or identity.credential is None:
+            raise Failure(f"{identity.username} gets no tokens: only users in a VO do")
+        access = new.issuer.mint(principal)
+        refresh = new.issuer.mint_refresh(identity.credential.expires, legacy_exchange=True)
+        words = [f"vo:{principal.vo}", f"group:{principal.group}"]
+        words += [f"property:{name}" for name in principal.properties]
+        async with new.databases.unit_of_work(write=True) as work:
+            await record_refresh_token(
+                work,
+                jti=refresh.jti,
+                subject=f"{principal.vo}:{principal.subject}",
+                vo=principal.vo,
+                scope=" ".join(words),
+                created=refresh.created,
+                expires=refresh.expires,
+                legacy_exchange=True,
+            )
+        return TokenPair(access.text, new.issuer.access_seconds, refresh.text)
+
+    return issue
 
 
 def verifier(issuer: TokenIssuer) -> Callable[[str], TokenCredential]:

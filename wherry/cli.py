@@ -274,13 +274,18 @@ def explain(method: str, vo: str | None, group: str | None, dn: str | None, conf
 @click.argument("service")
 @click.argument("method")
 @click.argument("arguments", nargs=-1)
-@click.option("--url", required=True, help="dips://HOST:PORT, or the service's whole URL.")
+@click.option("--url", required=True, help="dips:// or https://HOST:PORT, or the service's whole URL.")
 @click.option(
     "--proxy",
     type=click.Path(path_type=Path),
     envvar="X509_USER_PROXY",
     default=lambda: Path(f"/tmp/x509up_u{os.getuid()}"),  # noqa: S108 - the grid's own convention
     help="A proxy file (or X509_USER_PROXY).",
+)
+@click.option(
+    "--token",
+    envvar="WHERRY_TOKEN",
+    help="A bearer token (or WHERRY_TOKEN) in place of the proxy; for https only.",
 )
 @click.option(
     "--ca-path",
@@ -303,6 +308,7 @@ def call(
     arguments: tuple[str, ...],
     url: str,
     proxy: Path,
+    token: str | None,
     ca_path: Path,
     seconds: float,
     encoding: str,
@@ -312,27 +318,53 @@ def call(
     Prints the answer as JSON; exits with 1 on S_ERROR, with 2 when there was no answer.  An argument that
     does not look like JSON is taken as text.
     """
-    from legacy_rpc.client.diset import CallError, Endpoint, client_tls
-    from legacy_rpc.client.diset import call as call_service
-    from legacy_rpc.codecs.encodings import DENCODE, JENCODE
+    from legacy_rpc.client.diset import CallError
 
+    url = url if _names_service(url) else f"{url.rstrip('/')}/{service}"
+    values = [_argument(text) for text in arguments]
     try:
-        endpoint = Endpoint.parse(url if _names_service(url) else f"{url.rstrip('/')}/{service}")
-        answer = run(
-            call_service(
-                endpoint,
-                method,
-                [_argument(text) for text in arguments],
-                client_tls(proxy, ca_path),
-                encoding=JENCODE if encoding == "json" else DENCODE,
-                seconds=seconds,
-            )
-        )
+        if url.startswith("https:"):
+            answer = run(_call_by_https(url, method, values, proxy, token, ca_path, seconds))
+        else:
+            answer = run(_call_by_diset(url, method, values, proxy, ca_path, seconds, encoding))
     except CallError as error:
         raise _OneLine(str(error)) from error
     click.echo(json.dumps(answer, indent=2, default=_printable, ensure_ascii=False))
     if not answer.get("OK"):
         sys.exit(FAILED)
+
+
+async def _call_by_diset(
+    url: str, method: str, arguments: list[Any], proxy: Path, ca_path: Path, seconds: float, encoding: str
+) -> dict[str, Any]:
+    from legacy_rpc.client.diset import Endpoint, call, client_tls
+    from legacy_rpc.codecs.encodings import DENCODE, JENCODE
+
+    return await call(
+        Endpoint.parse(url),
+        method,
+        arguments,
+        client_tls(proxy, ca_path),
+        encoding=JENCODE if encoding == "json" else DENCODE,
+        seconds=seconds,
+    )
+
+
+async def _call_by_https(
+    url: str,
+    method: str,
+    arguments: list[Any],
+    proxy: Path,
+    token: str | None,
+    ca_path: Path,
+    seconds: float,
+) -> dict[str, Any]:
+    from legacy_rpc.client.diset import client_tls
+    from legacy_rpc.client.https import HttpsClient
+
+    async with HttpsClient() as client:
+        tls = client_tls(None if token else proxy, ca_path)
+        return await client.call(url, method, arguments, tls, token=token or "", seconds=seconds)
 
 
 def _names_service(url: str) -> bool:
@@ -371,6 +403,25 @@ def token(user: str, group: str | None, config_path: Path) -> None:
         click.echo(token_for(_config(config_path), user, group))
     except (ConfigError, Unexplained) as error:
         raise _OneLine(str(error)) from error
+
+
+@cli.command()
+@click.argument("directory", type=click.Path(path_type=Path, file_okay=False))
+def proto(directory: Path) -> None:
+    """Write the gRPC wire's .proto files into DIRECTORY, for protoc to read."""
+    from legacy_rpc.codecs.grpc_schema import Schema
+    from legacy_rpc.codecs.grpc_text import proto_text
+    from legacy_rpc.services.catalogue import all_services
+    from wherry.signatures import signatures
+
+    for file in Schema(signatures(all_services())).files:
+        path = directory / file.name
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(proto_text(file), encoding="utf-8")
+        except OSError as error:
+            raise _OneLine(f"{path}: cannot be written ({error}): name another directory") from error
+        click.echo(path)
 
 
 def main() -> None:

@@ -28,12 +28,15 @@ from wherry.sockets import Sockets
 
 if TYPE_CHECKING:
     from legacy_rpc.front_door import FinishedCall
+    from legacy_rpc.servers.tls import ServerTls
     from wherry.calls import Metrics
 
 logger = logging.getLogger(__name__)
 
 # An edit of the plan or the registry takes effect within a second; this leaves room for slow reading.
 FOLLOW_SECONDS = 0.2
+# Directories of authorities hold a thousand files, often on a network file system.
+FOLLOW_TLS_SECONDS = 0.5
 # In `legacy.https.services`.
 EVERY_SERVICE = "*"
 URL_SCHEMES = {
@@ -162,6 +165,7 @@ async def _legacy(
     """The DISET listeners, and metrics of what they do."""
     from wherry.calls import Metrics, log_call
     from wherry.listeners import Parts, listening, make_door, make_tls
+    from wherry.signatures import signatures
 
     assert config.legacy is not None
     old: OldSide | None = None
@@ -179,8 +183,9 @@ async def _legacy(
     old = make_old_side(config, new, addresses.service, finished)
     _check_services(config, old)
     tls = make_tls(config.tls) if config.tls else None
-    door = make_door(config, old.front_door, verifier(new.issuer), metrics.overhead)
-    async with listening(config, Parts(door, tls, config.limits), sockets):
+    door = make_door(config, old.front_door, verifier(new.issuer), metrics.overhead, tls)
+    parts = Parts(door, tls, config.limits, signatures(old.services))
+    async with listening(config, parts, sockets), _following_tls(tls):
         yield old, metrics
 
 
@@ -251,6 +256,23 @@ async def _following(files: list[FollowedFile[object]]) -> AsyncIterator[None]:
         yield
     finally:
         task.cancel()
+
+
+@asynccontextmanager
+async def _following_tls(tls: ServerTls | None) -> AsyncIterator[None]:
+    """Take up renewed certificates and new CRLs; a thread reads them, for a CRL may be long."""
+
+    async def follow(tls: ServerTls) -> None:
+        while True:
+            await asyncio.sleep(FOLLOW_TLS_SECONDS)
+            await asyncio.to_thread(tls.refresh)
+
+    task = asyncio.create_task(follow(tls)) if tls else None
+    try:
+        yield
+    finally:
+        if task:
+            task.cancel()
 
 
 async def _follow(files: list[FollowedFile[object]]) -> None:

@@ -10,15 +10,16 @@ by a client, so here it means a damaged or hostile message.
 
 What makes it fast (``benchmarks/codec.py`` measures it): inside this module a message is text with one
 character for each byte (latin-1), which Python cuts and formats faster than bytes; one regular expression
-cuts a message into its tokens; and since messages hold the same few names and words over and over, short
-tokens are remembered with their values, and short strings with their tokens.
+cuts a message into its tokens; and since messages hold the same names and words over and over, short tokens
+are remembered with their values, and short strings with their tokens.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 from itertools import chain
 from math import isfinite
@@ -26,10 +27,9 @@ from typing import Any, Never
 
 from legacy_rpc.messages import PeerError
 
-# Deep enough for any real message (they stay below 10).
+# Deep enough for any real message (they stay below 10) and far from Python's recursion limit, which those
+# who walk through a value reach with two frames per level.
 MAX_DEPTH = 200
-# Far from Python's recursion limit, which whoever walks through a value reaches with a few frames per level.
-_DEEPEST = 250
 
 # Python's own limit for text to int, applied here whatever the interpreter was told: above it the
 # conversion takes quadratic time.
@@ -59,12 +59,12 @@ def encode(value: Any) -> bytes:
 def decode(data: bytes, *, max_depth: int = MAX_DEPTH) -> Any:
     """The value of one whole DEncode message (``legacy-wire.md`` section 3.1).
 
-    ``max_depth`` is how many containers may lie inside each other, 250 at most.  Bytes that are not
-    utf-8 come back as ``surrogateescape`` characters.  Raises PeerError for anything malformed, and
+    ``max_depth`` is how many containers may lie inside each other, never more than 200.  Bytes that are
+    not utf-8 come back as ``surrogateescape`` characters.  Raises PeerError for anything malformed, and
     for a dictionary of many keys that were chosen to make it slow.
     """
     try:
-        value, end = _read_value(data.decode("latin-1"), min(max_depth, _DEEPEST))
+        value, end = _read_value(data.decode("latin-1"), min(max_depth, MAX_DEPTH))
     except (IndexError, ValueError):
         # Reading past the end, and not finding a terminator; nothing else below lets these two out.
         raise PeerError("DEncode: the message ends inside a value") from None
@@ -74,7 +74,7 @@ def decode(data: bytes, *, max_depth: int = MAX_DEPTH) -> Any:
 
 
 class _Memory(dict[str, Any]):
-    """What a function made of short texts lately; looking one up costs less than making it again.
+    """Short texts and what was made of them lately: looking that up costs less than making it again.
 
     It never holds more than ``_MOST`` texts of ``_SHORT`` characters, whatever peers send.
     """
@@ -82,16 +82,12 @@ class _Memory(dict[str, Any]):
     _SHORT = 64
     _MOST = 4096
 
-    def __init__(self, make: Callable[[str], Any]) -> None:
-        self._make = make
-
-    def __missing__(self, text: str) -> Any:
-        made = self._make(text)
+    def keep(self, text: str, made: Any) -> None:
+        """Remember what was made of a text, if it is short."""
         if len(text) <= self._SHORT:
             if len(self) >= self._MOST:
                 self.clear()
             self[text] = made
-        return made
 
 
 # --- encoding
@@ -113,17 +109,21 @@ def _encode_float(value: float, put: Put) -> None:
     put(f"f{float.__repr__(value)}e")
 
 
+class _StringTokens(_Memory):
+    """The token of a str."""
+
+    def __missing__(self, value: str) -> str:
+        raw = value if value.isascii() else value.encode("utf-8", "surrogateescape").decode("latin-1")
+        token = f"s{len(raw)}:{raw}"
+        self.keep(value, token)
+        return token
+
+
+_STRING_TOKENS = _StringTokens()
+
+
 def _encode_str(value: str, put: Put) -> None:
-    put(_string_token(value))
-
-
-def _string_token(value: str) -> str:
-    if not value.isascii():
-        value = value.encode("utf-8", "surrogateescape").decode("latin-1")
-    return f"s{len(value)}:{value}"
-
-
-_STRING_TOKENS = _Memory(_string_token)
+    put(_STRING_TOKENS[str.__str__(value)])  # a plain str, also for an enum, is what may be remembered
 
 
 def _encode_bytes(value: bytes, put: Put) -> None:
@@ -207,30 +207,39 @@ def _encode_subclass(value: Any, put: Put) -> None:
 # --- decoding: tokens to values
 
 
+@dataclass(frozen=True, slots=True)
+class _Mark:
+    """What stands for no value of its own: the start of a container, and how to make it, or any end."""
+
+    make: Callable[[list[Any]], Any]
+
+
 def _read_value(text: str, max_depth: int) -> tuple[Any, int]:
     """The first value of a message and where it ends.
 
     Containers that lie inside each other are kept on a stack, not on Python's.
     """
     items: list[Any] = []  # of the innermost container that is open
-    around: list[tuple[str, list[Any]]] = []  # its tag, and the items around it; then those around that
-    for tokens, end in _token_runs(text):
+    around: list[tuple[_Mark, list[Any]]] = []  # its mark, and the items around it; then those around that
+    end = 0
+    while end < len(text):
+        tokens, end = _next_tokens(text, end)
         left = iter(tokens)
-        for token in left:
-            if token in _CONTAINERS:
+        for value in map(_VALUES.__getitem__, left):
+            if type(value) is not _Mark:
+                items.append(value)
+            elif value is not _END:
                 if len(around) >= max_depth:
                     raise PeerError("DEncode: nested too deeply")
-                around.append((token, items))
+                around.append((value, items))
                 items = []
                 continue
-            if token == "e":
-                tag, outer = around.pop() if around else ("", [])
-                if not tag or (tag == "d" and len(items) % 2):
-                    _refuse(text, end - sum(map(len, left)))
-                outer.append(_CONTAINERS[tag](items))
-                items = outer
             else:
-                items.append(_VALUES[token])
+                mark, outer = around.pop() if around else (_END, [])
+                if mark is _END or (mark is _DICT and len(items) % 2):
+                    _refuse(text, end - sum(map(len, left)))
+                outer.append(mark.make(items))
+                items = outer
             if not around:
                 return items[0], end - sum(map(len, left))
     raise PeerError("DEncode: the message ends inside a value")
@@ -259,11 +268,7 @@ def _may_collide(key: Any) -> bool:
     return isinstance(key, float | tuple)
 
 
-_CONTAINERS: dict[str, Callable[[list[Any]], Any]] = {
-    "l": lambda items: items,
-    "t": tuple,
-    "d": _make_dict,
-}
+_LIST, _TUPLE, _DICT, _END = _Mark(lambda items: items), _Mark(tuple), _Mark(_make_dict), _Mark(tuple)
 
 
 # --- decoding: text to tokens
@@ -284,30 +289,52 @@ _TOKEN = re.compile(
     r"|.+",  # the rest, which begins with none of these
     re.DOTALL,
 )
-# What is begun with is cut as far as this many characters, so that a message is not copied for each of
-# its long strings.
+# Characters that are cut at a time: where the expression meets what it does not know, little is in vain.
 _RUN = 8192
 
 
-def _token_runs(text: str) -> Iterator[tuple[list[str], int]]:
-    """The tokens of a message, many at a time, and where they end."""
-    end = 0
-    while end < len(text):
-        tokens = _TOKEN.findall(text, end, end + _RUN)
-        # The last may be cut off by the run's end, may be longer than what the expression knows, or no
-        # token at all: its own decoder tells.
-        start = min(end + _RUN, len(text)) - len(tokens.pop())
-        tag = text[start]
-        end = start + 1 if tag in "ltde" else _DECODERS.get(tag, _refuse)(text, start + 1)[1]
-        tokens.append(text[start:end])
-        yield tokens, end
+def _next_tokens(text: str, pos: int) -> tuple[list[str], int]:
+    """The tokens from ``pos`` on, many or one, and where they end."""
+    tokens: list[str] = _TOKEN.findall(text, pos, pos + _RUN)
+    end = min(pos + _RUN, len(text))
+    if tokens[-1] != "e":
+        # It may be cut off by the end of the run, or the rest: comes first next time.
+        end -= len(tokens.pop())
+    if not tokens:
+        # Longer than a run, or than what the expression knows, or no token at all: its own decoder tells.
+        _value, end = _DECODERS.get(text[pos], _refuse)(text, pos + 1)
+        tokens.append(text[pos:end])
+    return tokens, end
 
 
-def _token_value(token: str) -> Any:
-    return _DECODERS[token[0]](token, 1)[0]
+class _Values(_Memory):
+    """The value of a token that the decoders would take.
+
+    Times and larger numbers seldom come twice: remembering them would cost more than reading them.
+    """
+
+    def __missing__(self, token: str) -> Any:
+        tag = token[0]
+        if tag == "z":
+            return _read_time(token)
+        if tag == "i" and len(token) > len("i9999e"):
+            return _read_number(token[1:-1])
+        value, _end = _DECODERS[tag](token, 1)
+        self.keep(token, value)
+        return value
 
 
-_VALUES = _Memory(_token_value)
+def _read_time(token: str) -> Any:
+    try:
+        if token.startswith("zati"):
+            year, month, day, hour, minute, second, us = map(_COMMON_NUMBER, token[4:-3].split("ei"))
+            return datetime(year, month, day, hour, minute, second, us)  # noqa: DTZ001 (the wire has no zones)
+    except (KeyError, ValueError):
+        pass  # what is not quite common is the decoder's
+    return _decode_time(token, 1)[0]
+
+
+_VALUES = _Values()
 
 
 # --- decoding: each function gets the position after the tag and returns the position after the value
@@ -315,16 +342,14 @@ _VALUES = _Memory(_token_value)
 # The fields of times, and nearly all lengths of strings: finding one here is faster than reading it, and
 # shows that it is written the one right way.
 _SMALL_NUMBERS = {str(number): number for number in range(3000)}
+_COMMON_NUMBER = _SMALL_NUMBERS.__getitem__
 
 
 def _read_number(text: str) -> int:
     """The number ``text`` stands for, if it is written as DIRAC writes it."""
-    small = _SMALL_NUMBERS.get(text)
-    if small is not None:
-        return small
-    digits = text.removeprefix("-")
+    digits = text if text.isdecimal() else text.removeprefix("-")
     # int() alone would take spaces, signs and underscores, and need quadratic time for a long text.
-    if not digits.isdecimal() or digits.startswith("0"):
+    if not digits.isdecimal() or (digits[0] == "0" and text != "0"):
         raise PeerError(f"DEncode: not a number: {text[:20]!r}")
     if len(digits) > _MAX_INT_DIGITS:
         raise PeerError(f"DEncode: a number of {len(digits)} digits")
@@ -373,7 +398,8 @@ def _read_float(text: str) -> float:
 def _decode_str(text: str, pos: int) -> tuple[str, int]:
     colon = text.index(":", pos)
     start = colon + 1
-    end = start + _read_number(text[pos:colon])
+    length = _SMALL_NUMBERS.get(text[pos:colon])
+    end = start + (_read_number(text[pos:colon]) if length is None else length)
     if not start <= end <= len(text):
         raise PeerError("DEncode: a string's length is negative or beyond the message")
     value = text[start:end]
@@ -410,6 +436,10 @@ def _refuse(text: str, pos: int) -> Never:
 
 
 _DECODERS: dict[str, Decoder] = {
+    "l": lambda _text, pos: (_LIST, pos),
+    "t": lambda _text, pos: (_TUPLE, pos),
+    "d": lambda _text, pos: (_DICT, pos),
+    "e": lambda _text, pos: (_END, pos),
     "n": _decode_none,
     "b": _decode_bool,
     "i": _decode_int,

@@ -8,34 +8,42 @@ or an error dictionary.  A call is two rounds on a connection of its own::
     client  S_OK([argument, ...])
     server  the method's own S_OK or S_ERROR, then both close
 
+In a file transfer the arguments are its information list, and blocks follow (:mod:`~.diset_blocks`).
 Keep-alives, ``dka`` and a frame, may stand at any frame boundary.  Source: legacy-wire.md, section 1.
 """
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from legacy_rpc.codecs import diset_blocks as blocks
+from legacy_rpc.codecs.diset_blocks import Block, Ended, EndOfFile, Taken
 from legacy_rpc.codecs.encodings import JENCODE, Encoding, decode_any
+from legacy_rpc.codecs.pieces import encode_in_pieces
 from legacy_rpc.messages import Failure, Outcome, PeerError, Proposal, Reply
 
 KEEP_ALIVE = b"dka"
 # More digits than any limit has: a longer length is a lie, and is refused before it is all there.
 LENGTH_DIGITS = 10
+# What an encoder raises for a value that its wire cannot carry.
+UNSENDABLE = (TypeError, ValueError, OverflowError, RecursionError)
 
 
 @dataclass(frozen=True, slots=True)
 class DisetLimits:
     """The largest payloads, in bytes, and the deepest nesting that a peer may send.
 
-    A real proposal is under 1 KiB; arguments hold JDLs of hundreds of jobs at most.
+    A real proposal is under 1 KiB; arguments hold JDLs of hundreds of jobs at most.  ``transfer`` is the
+    largest file, or bulk of files.
     """
 
     proposal: int = 64 * 1024
     message: int = 16 * 1024 * 1024
     depth: int = 200
+    transfer: int = 1024 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +105,21 @@ def frame(payload: bytes) -> bytes:
     return b"%d:%b" % (len(payload), payload)
 
 
+def framed(parts: Sequence[bytes]) -> list[bytes]:
+    """A payload that is in parts, with its length before it."""
+    if len(parts) == 1:
+        return [frame(parts[0])]
+    return [b"%d:" % sum(map(len, parts)), *parts]
+
+
+def unsendable(error: Exception) -> Failure:
+    """What a client is told in place of a value that the wire cannot carry."""
+    return Failure(f"The result cannot be sent: {error}")
+
+
 @dataclass(frozen=True, slots=True)
 class Arguments:
-    """What a client sends once it has been admitted."""
+    """What a client sends once it has been admitted; of a transfer, its information list."""
 
     values: Sequence[Any]
 
@@ -111,12 +131,27 @@ class Ping:
     id: str | int
 
 
+Event = Proposal | Arguments | Ping | Block | EndOfFile | Taken | Ended
+
+
 class _Stage(enum.Enum):
     PROPOSAL = enum.auto()
     ADMISSION = enum.auto()
     ARGUMENTS = enum.auto()
+    BLOCK = enum.auto()  # due from a client that sends a file
+    HOLDING = enum.auto()  # a block of it: no more may come
+    SENDING = enum.auto()  # nothing is due from a client that receives a file
+    TAKING = enum.auto()  # its word that it has taken a block is due
     ANSWER = enum.auto()
     DONE = enum.auto()
+
+
+_TRANSFER: Mapping[_Stage, Callable[[Mapping[str, Any]], Block | EndOfFile | Taken | Ended]] = {
+    _Stage.BLOCK: blocks.read_sender,
+    _Stage.HOLDING: blocks.read_sender,
+    _Stage.SENDING: blocks.read_receiver,
+    _Stage.TAKING: blocks.read_receiver,
+}
 
 
 class ServerConversation:
@@ -124,6 +159,10 @@ class ServerConversation:
 
     Feed it bytes, ask for events, and send what ``accept``, ``refuse``, ``answer`` and ``pong`` return.
     Replies are in the encoding of the proposal.
+
+    In a file transfer ``accept_transfer`` follows the arguments.  Of an upload come blocks, each until it is
+    answered by ``take`` or ``stop_sender``, and the end of the file; for every block of a download, once it
+    is sent, comes Taken.
     """
 
     def __init__(self, limits: DisetLimits) -> None:
@@ -131,68 +170,104 @@ class ServerConversation:
         self._reader = FrameReader(limits.proposal)
         self._stage = _Stage.PROPOSAL
         self._deaf = False
-        self._encoding: Encoding = JENCODE  # until the proposal says otherwise
+        self._action = ""
+        self.encoding: Encoding = JENCODE  # until the proposal says otherwise
 
     @property
     def acknowledged(self) -> bool:
         """True once the proposal was accepted: an error is then the call's result."""
-        return self._stage in (_Stage.ARGUMENTS, _Stage.ANSWER)
+        return self._stage not in (_Stage.PROPOSAL, _Stage.ADMISSION, _Stage.DONE)
 
     def feed(self, data: bytes) -> None:
         """Take what the transport received; after the last word, or nonsense, nothing more is kept."""
         if self._stage is not _Stage.DONE and not self._deaf:
             self._reader.feed(data)
 
-    def next_event(self) -> Proposal | Arguments | Ping | None:
+    def next_event(self) -> Event | None:
         """What the client said next; None: feed me more.  Raises PeerError."""
-        if self._stage in (_Stage.ADMISSION, _Stage.DONE):
-            return None
         if self._stage is _Stage.ANSWER:
             return self._next_ping()
-        while received := self._reader.next_frame():
-            value = self._decoded(received.payload)
-            if received.keep_alive:
-                if (ping := _ping(value)) is not None:
-                    return ping
-            elif self._stage is _Stage.PROPOSAL:
-                proposal = _proposal(value)
-                self._stage = _Stage.ADMISSION
-                self._reader.largest = self._limits.message
-                return proposal
-            else:
-                self._stage = _Stage.ANSWER
-                self._reader.largest = self._limits.proposal
-                if not isinstance(value, list | tuple):
-                    raise PeerError("The arguments must be a list")
-                return Arguments(value)
+        while self._stage not in (_Stage.ADMISSION, _Stage.DONE) and (received := self._reader.next_frame()):
+            if not received.keep_alive:
+                return self._said(received.payload)
+            if (ping := read_ping(self._value(received.payload))) is not None:
+                return ping
         return None
+
+    def _said(self, payload: bytes) -> Event:
+        if self._stage is _Stage.PROPOSAL:
+            return self._proposed(payload)
+        if self._stage is _Stage.ARGUMENTS:
+            return self._given(payload)
+        return self._transferred(payload)
+
+    def _proposed(self, payload: bytes) -> Proposal:
+        proposal = _proposal(self._value(payload))
+        self._action = proposal.method
+        self._turn(_Stage.ADMISSION, self._limits.message)
+        return proposal
+
+    def _given(self, payload: bytes) -> Arguments:
+        value = self._value(payload)
+        self._turn(_Stage.ANSWER, self._limits.proposal)
+        if not isinstance(value, list | tuple):
+            raise PeerError("The arguments must be a list")
+        return Arguments(value)
+
+    def _transferred(self, payload: bytes) -> Block | EndOfFile | Taken | Ended:
+        """What a client says in a transfer: when it is our turn, only that it ends it."""
+        stage = self._stage
+        block = blocks.read_block(payload) if stage is _Stage.BLOCK else None
+        event = block or _TRANSFER[stage](self._message(payload))
+        match event:
+            case Ended() | EndOfFile():
+                self._turn(_Stage.ANSWER, self._limits.proposal)
+            case Block():
+                self._turn(_Stage.HOLDING, self._limits.proposal)
+            case Taken():
+                self._turn(_Stage.SENDING, self._limits.proposal)
+        if stage in (_Stage.HOLDING, _Stage.SENDING) and not isinstance(event, Ended):
+            raise PeerError("In a transfer a message came out of turn")
+        return event
+
+    def _turn(self, stage: _Stage, largest: int) -> None:
+        self._stage = stage
+        self._reader.largest = largest
 
     def _next_ping(self) -> Ping | None:
         """While a call runs only keep-alives mean anything; nonsense must not lose its result."""
         try:
             while received := self._reader.next_frame():
-                value = self._decoded(received.payload)
-                if received.keep_alive and (ping := _ping(value)) is not None:
+                value = self._value(received.payload)
+                if received.keep_alive and (ping := read_ping(value)) is not None:
                     return ping
         except PeerError:
             self._reader = FrameReader(0)
             self._deaf = True
         return None
 
-    def _decoded(self, payload: bytes) -> Any:
+    def _value(self, payload: bytes) -> Any:
+        message = self._message(payload)
+        if message.get("OK") is not True or "Value" not in message:
+            raise PeerError(self._nonsense)
+        return message["Value"]
+
+    def _message(self, payload: bytes) -> dict[str, Any]:
         message, encoding = decode_any(payload, self._limits.depth)
         if self._stage is _Stage.PROPOSAL:
-            self._encoding = encoding
-        if not isinstance(message, dict) or message.get("OK") is not True or "Value" not in message:
-            raise PeerError(
-                "Invalid action proposal" if self._stage is _Stage.PROPOSAL else "Invalid message"
-            )
-        return message["Value"]
+            self.encoding = encoding
+        if not isinstance(message, dict):
+            raise PeerError(self._nonsense)
+        return message
+
+    @property
+    def _nonsense(self) -> str:
+        return "Invalid action proposal" if self._stage is _Stage.PROPOSAL else "Invalid message"
 
     def accept(self) -> bytes:
         """Acknowledge the proposal: the arguments may come."""
         self._stage = _Stage.ARGUMENTS
-        return self._encoded(Reply())
+        return self._encoded(Reply().as_result())
 
     def refuse(self, failure: Failure) -> bytes:
         """Answer an error in place of the acknowledgement, or of the result; then close."""
@@ -205,19 +280,79 @@ class ServerConversation:
         """
         self._stage = _Stage.DONE
         try:
-            return self._encoded(outcome)
-        except (TypeError, ValueError, OverflowError, RecursionError) as error:
-            return self._encoded(Failure(f"The result cannot be sent: {error}"))
+            return self._encoded(outcome.as_result())
+        except UNSENDABLE as error:
+            return self._encoded(unsendable(error).as_result())
+
+    def answer_in_parts(self, parts: Sequence[bytes]) -> Sequence[bytes]:
+        """The last word, which has been encoded in parts; then close."""
+        self._stage = _Stage.DONE
+        return framed(parts)
 
     def pong(self, ping: Ping) -> bytes:
         """The answer to a keep-alive; none to one whose id the call's encoding cannot carry."""
-        return _pong(self._encoding, ping)
+        return keep_alive(self.encoding, ping.id, asks=False)
 
-    def _encoded(self, outcome: Outcome) -> bytes:
-        return frame(self._encoding.encode(outcome.as_result()))
+    def ping(self, name: str) -> bytes:
+        """A keep-alive; its answer is no event."""
+        return keep_alive(self.encoding, name, asks=True)
+
+    def accept_transfer(self, information: Sequence[Any]) -> bytes:
+        """Accept a transfer by its information list.
+
+        Raises Failure, to be sent in its place, for a direction that does not exist and for too large a file.
+        """
+        action = self._action
+        if action in blocks.UPLOADS:
+            if (size := blocks.announced_size(information)) > self._limits.transfer:
+                raise Failure(
+                    f"A transfer of {size} bytes is larger than the limit of {self._limits.transfer}"
+                )
+            self._turn(_Stage.BLOCK, blocks.LARGEST_BLOCK_MESSAGE)
+        elif action in blocks.DOWNLOADS:
+            self._turn(_Stage.SENDING, self._limits.proposal)
+        elif action != blocks.LISTING:
+            raise Failure(f"Service can't transfer files {action[:1].lower()}{action[1:]}")
+        return self._encoded({"OK": True, "Value": "Accepted"})
+
+    def take(self) -> bytes:
+        """A block is taken: the next one may come."""
+        self._turn(_Stage.BLOCK, blocks.LARGEST_BLOCK_MESSAGE)
+        return self._encoded(blocks.TAKEN)
+
+    def take_end(self) -> bytes:
+        """That the client has no more, though the file has no end, is noted; the answer may follow."""
+        return self._encoded(blocks.TAKEN)
+
+    def stop_sender(self) -> bytes:
+        """No block is wanted after the last one; the answer may follow."""
+        self._turn(_Stage.ANSWER, self._limits.proposal)
+        return self._encoded(blocks.STOP_SENDING)
+
+    def block(self, data: bytes) -> Iterator[bytes]:
+        """Encode a block in pieces; they are the parts of ``send_block``."""
+        return encode_in_pieces(blocks.block_message(data), self.encoding)
+
+    def send_block(self, parts: Sequence[bytes]) -> Sequence[bytes]:
+        """A block that has been encoded."""
+        self._stage = _Stage.TAKING
+        return framed(parts)
+
+    def end_of_file(self, checksum: str) -> bytes:
+        """All blocks are taken; the answer may follow."""
+        self._turn(_Stage.ANSWER, self._limits.proposal)
+        return self._encoded(blocks.end_message(checksum))
+
+    def nothing_to_send(self) -> bytes:
+        """There is no file; the client says Taken, then the answer may follow."""
+        self._stage = _Stage.TAKING
+        return self._encoded(blocks.NOTHING_TO_SEND)
+
+    def _encoded(self, message: Mapping[str, Any]) -> bytes:
+        return frame(self.encoding.encode(message))
 
 
-def _ping(value: Any) -> Ping | None:
+def read_ping(value: Any) -> Ping | None:
     """The question in a keep-alive; what is not one, or has no name to answer under, is passed over."""
     match value:
         case {"kaping": asks, "id": str() | int() as name} if asks:
@@ -226,9 +361,10 @@ def _ping(value: Any) -> Ping | None:
             return None
 
 
-def _pong(encoding: Encoding, ping: Ping) -> bytes:
+def keep_alive(encoding: Encoding, name: str | int, *, asks: bool) -> bytes:
+    """A keep-alive, or the answer to one; none if the encoding cannot carry its name."""
     try:
-        payload = encoding.encode({"OK": True, "Value": {"id": ping.id, "kaping": False}})
+        payload = encoding.encode({"OK": True, "Value": {"id": name, "kaping": asks}})
     except (TypeError, ValueError):
         return b""
     return KEEP_ALIVE + frame(payload)
@@ -254,6 +390,12 @@ def _proposal(value: Any) -> Proposal:
             raise PeerError("Invalid action proposal")
 
 
+def proposal_value(proposal: Proposal) -> list[Any]:
+    """What a client proposes, as it is sent."""
+    where = [proposal.service, proposal.setup, proposal.vo]
+    return [where, [proposal.action, proposal.method], proposal.extra_credentials, proposal.client_version]
+
+
 class ClientConversation:
     """One call, seen by the client: send ``start()``, then what ``feed`` returns, until the ``result``."""
 
@@ -274,9 +416,7 @@ class ClientConversation:
 
     def start(self) -> bytes:
         """The proposal."""
-        p = self._proposal
-        value = [[p.service, p.setup, p.vo], [p.action, p.method], p.extra_credentials, p.client_version]
-        return self._encoded(value)
+        return self._encoded(proposal_value(self._proposal))
 
     def feed(self, data: bytes) -> bytes:
         """Take what the transport received; returns what is to be sent.  Raises PeerError."""
@@ -296,8 +436,8 @@ class ClientConversation:
         return out
 
     def _pong(self, value: Any) -> bytes:
-        ping = _ping(value)
-        return b"" if ping is None else _pong(self._encoding, ping)
+        ping = read_ping(value)
+        return b"" if ping is None else keep_alive(self._encoding, ping.id, asks=False)
 
     def _encoded(self, value: Any) -> bytes:
         return frame(self._encoding.encode({"OK": True, "Value": value}))

@@ -32,6 +32,8 @@ class Encoding:
 
 DENCODE = Encoding("dencode", dencode.encode, dencode.decode)
 JENCODE = Encoding("jencode", jencode.encode, jencode.decode)
+# JEncode as DIRAC's HTTPS services write it: bytes are base64 text.
+JENCODE_PLAIN = Encoding("jencode-plain", jencode.encode_plain, jencode.decode)
 
 _JSON_STARTS = frozenset(b'{["')
 

@@ -33,6 +33,11 @@ def encode(value: Any) -> bytes:
     return _ENCODER.encode(value).encode("ascii")
 
 
+def encode_plain(value: Any) -> bytes:
+    """As ``encode``, but bytes become base64 text: so DIRAC's HTTPS services send them (sheet, 7.1, 7.3)."""
+    return _PLAIN_ENCODER.encode(value).encode("ascii")
+
+
 def decode(data: bytes, *, max_depth: int = MAX_DEPTH) -> Any:
     """The value of one whole JSON message (``legacy-wire.md`` section 3.2).
 
@@ -71,13 +76,22 @@ def _tag(value: Any) -> dict[str, str]:
     if isinstance(value, date):
         return {"__dCls": "date", "obj": date.isoformat(value)}
     if isinstance(value, bytes):
-        return {"__dCls": "b64", "obj": b2a_base64(value, newline=False).decode("ascii")}
+        return {"__dCls": "b64", "obj": _text_of_bytes(value)}
     raise TypeError(f"JEncode cannot encode {type(value).__qualname__}")
+
+
+def _text_of_bytes(value: bytes) -> str:
+    return b2a_base64(value, newline=False).decode("ascii")
+
+
+def _tag_or_text(value: Any) -> dict[str, str] | str:
+    return _text_of_bytes(value) if isinstance(value, bytes) else _tag(value)
 
 
 # Values are trees made by our own code: the check for circles would only cost time.  A circle ends in
 # RecursionError.
 _ENCODER = json.JSONEncoder(default=_tag, check_circular=False)
+_PLAIN_ENCODER = json.JSONEncoder(default=_tag_or_text, check_circular=False)
 
 
 # --- decoding

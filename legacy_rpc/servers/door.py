@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from dataclasses import field as dataclass_field
 from typing import Any
@@ -133,9 +134,11 @@ class Door:
         return task
 
     async def drain(self, seconds: float) -> None:
-        """Let calls that are running end, for so long."""
-        if self._running:
-            await asyncio.wait(self._running, timeout=seconds)
+        """Let calls that are running end, for so long; also those that begin meanwhile."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while self._running:
+                    await asyncio.wait(self._running)
 
 
 class FileInMemory:

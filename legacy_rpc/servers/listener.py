@@ -26,7 +26,8 @@ logger = logging.getLogger(__name__)
 class ConnectionLimits:
     """How many connections at a time, in all and per peer address, and how many seconds each step may take.
 
-    ``answer_seconds`` bounds how long a peer may take to read its reply.
+    ``answer_seconds`` bounds how long a peer may take to read its reply.  While a call runs its connection is
+    kept alive by a message every ``keep_alive_seconds``, on wires that have one.
     """
 
     connections: int = 1000
@@ -34,6 +35,7 @@ class ConnectionLimits:
     handshake_seconds: float = 10.0
     message_seconds: float = 60.0
     answer_seconds: float = 60.0
+    keep_alive_seconds: float = 60.0
 
 
 class Gate:
@@ -75,6 +77,7 @@ class SecureProtocol(asyncio.Protocol):
         self.peer = peer
         self.accepted = accepted
         self.transport: asyncio.Transport | None = None
+        self._emptied: asyncio.Future[None] | None = None
 
     def secured(self, ssl_object: Any) -> None:
         """TLS is up; ``ssl_object`` is None where there is none.  May raise PeerError."""
@@ -112,7 +115,31 @@ class SecureProtocol(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
         """Count the connection out."""
         self.stop_waiting()
+        self._tell_emptied()
         self._gate.leave(self.peer)
+
+    def pause_writing(self) -> None:
+        """The transport holds as much as it should."""
+        self._emptied = self._loop.create_future()
+
+    def resume_writing(self) -> None:
+        """The transport can take more."""
+        self._tell_emptied()
+
+    def _tell_emptied(self) -> None:
+        if self._emptied is not None:
+            self._emptied.set_result(None)
+            self._emptied = None
+
+    @property
+    def is_full(self) -> bool:
+        """Whether more bytes should not be written before ``emptied``."""
+        return self._emptied is not None
+
+    async def emptied(self) -> None:
+        """Wait until more bytes can be written, or the connection has ended."""
+        if self._emptied is not None:
+            await asyncio.shield(self._emptied)
 
     def abort(self) -> None:
         """End this connection at once."""

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from legacy_rpc.services.builtin import add_builtin_methods
+from legacy_rpc.services.bundle_delivery import bundle_delivery
 from legacy_rpc.services.configuration import configuration_server
 from legacy_rpc.services.job_manager import job_manager
 from legacy_rpc.services.job_monitoring import job_monitoring
 from legacy_rpc.services.pilot_manager import pilot_manager
+from legacy_rpc.services.proxy_manager import proxy_manager
 from legacy_rpc.services.table import ServiceTable
 
 WORKLOAD_MANAGEMENT = (job_manager, job_monitoring, pilot_manager)
+FRAMEWORK = (proxy_manager, bundle_delivery)
 
 
 def all_services() -> ServiceTable:
     """The table that a front door serves."""
-    services = (*WORKLOAD_MANAGEMENT, configuration_server([each.name for each in WORKLOAD_MANAGEMENT]))
+    others = (*WORKLOAD_MANAGEMENT, *FRAMEWORK)
+    services = (*others, configuration_server([each.name for each in others]))
     for service in services:
         add_builtin_methods(service)
     return ServiceTable(services)

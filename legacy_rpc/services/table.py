@@ -18,10 +18,11 @@ from shared_db.connection import Databases, again
 from shared_db.errors import DataError, Unavailable
 from shared_db.registry import RegistryFile
 from shared_db.rules.refusals import Refusal, UnfitArgument
+from shared_db.sealing import Seal
 
-# One declared argument: None takes anything, a class or several take their instances.  A list prints in
-# DIRAC's error texts as DIRAC prints it.
-ArgumentType = None | type | list[type]
+# One declared argument: None takes anything, a class or several take their instances.  A list or tuple prints
+# in DIRAC's error texts as DIRAC prints it.
+ArgumentType = None | type | list[type] | tuple[type, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,7 @@ class TokenPair:
     refresh_token: str
 
 
-def _no_tokens(_identity: Identity) -> TokenPair:
+async def _no_tokens(_identity: Identity) -> TokenPair:
     raise Failure("This server issues no tokens: it has no new side")
 
 
@@ -41,15 +42,18 @@ def _no_tokens(_identity: Identity) -> TokenPair:
 class Common:
     """What native handlers may use, whoever calls.
 
-    ``public_url`` tells where clients reach a service.  ``issue_tokens`` raises Failure for a caller who
-    can have none.  ``ca_path`` is the directory of trusted authorities.
+    ``public_url`` tells where clients reach a service, ``rest_url`` the new side (empty: nowhere).
+    ``issue_tokens`` raises Failure for a caller who can have none.  ``ca_path`` is the directory of trusted
+    authorities.  ``seal`` keeps the keys of uploaded proxies; None: proxies are not kept here.
     """
 
     databases: Databases
     registry: RegistryFile
     public_url: Callable[[str], str]
-    issue_tokens: Callable[[Identity], TokenPair] = _no_tokens
+    rest_url: str = ""
+    issue_tokens: Callable[[Identity], Awaitable[TokenPair]] = _no_tokens
     ca_path: Path | None = None
+    seal: Seal | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +146,7 @@ class Method:
         )
 
 
-def _classes(declared: type | list[type]) -> type | tuple[type, ...]:
+def _classes(declared: type | list[type] | tuple[type, ...]) -> type | tuple[type, ...]:
     return declared if isinstance(declared, type) else tuple(declared)
 
 

@@ -1,4 +1,4 @@
-"""WherryDB, our own tables: what administrators decided, what was measured, who called, tokens, leases.
+"""WherryDB, our own tables: administrators' decisions, measurements, who called, tokens, leases, proxies.
 
 They are versioned by ``shared_db/upgrades`` and may share a physical database with DIRAC's, so their names
 begin with ``wherry_``.  Conventions: moments are aware UTC (:class:`shared_db.schema.types.Moment`);
@@ -22,7 +22,7 @@ from sqlalchemy import (
     Text,
 )
 
-from shared_db.schema.types import BigId, MediumText, Moment, as_dirac_makes_tables
+from shared_db.schema.types import BigId, Blob, MediumText, Moment, as_dirac_makes_tables
 
 WHERRY_DB = "WherryDB"
 metadata = MetaData(info={"database": WHERRY_DB})
@@ -256,6 +256,57 @@ leases = Table(
 ``holder``: host and process; after ``until`` anyone may take it.  ``term`` counts up whenever the holder
 changes, so that one who lost the lease without noticing finds out.
 """
+
+delegations = Table(
+    "wherry_delegations",
+    metadata,
+    Column("request_id", BigId, primary_key=True),
+    Column("dn", String(512), nullable=False),
+    Column("key_sealed", Blob, nullable=False),
+    Column("expires_at", Moment, nullable=False),
+    Index("wherry_delegations_expires_at", "expires_at"),
+    sqlite_autoincrement=True,
+)
+"""Proxies that someone is about to upload: each row is a key that was made here, and whose proxy it is for.
+
+- ``dn``: the caller's, canonical (:func:`shared_db.registry.canonical_dn`).
+- ``key_sealed``: the private key, by :class:`shared_db.sealing.Seal`.
+"""
+
+proxies = Table(
+    "wherry_proxies",
+    metadata,
+    Column("dn", String(512), primary_key=True),
+    Column("user_dn", String(512), nullable=False),
+    Column("username", String(255), nullable=False),
+    Column("chain", Text, nullable=False),
+    Column("key_sealed", Blob, nullable=False),
+    Column("stored_at", Moment, nullable=False),
+    Column("expires_at", Moment, nullable=False),
+    Index("wherry_proxies_username", "username"),
+    Index("wherry_proxies_expires_at", "expires_at"),
+)
+"""Uploaded proxies, without group or VOMS attributes; one per DN.
+
+- ``dn``: canonical, for look-ups; ``user_dn``: as its certificate has it.
+- ``chain``: certificates in PEM, the proxy first; not secret.  ``key_sealed``: the proxy's private key.
+- ``expires_at``: the earliest end in the chain.
+"""
+
+proxy_log = Table(
+    "wherry_proxy_log",
+    metadata,
+    Column("entry_id", BigId, primary_key=True),
+    Column("action", String(128), nullable=False),
+    Column("issuer_dn", String(512), nullable=False),
+    Column("issuer_group", String(255), nullable=False),
+    Column("target_dn", String(512), nullable=False),
+    Column("target_group", String(255), nullable=False),
+    Column("happened_at", Moment, nullable=False),
+    Index("wherry_proxy_log_happened_at", "happened_at"),
+    sqlite_autoincrement=True,
+)
+"""Who (issuer) did what with whose (target) proxy."""
 
 # `Alice` and `alice` are two subjects, on MySQL too.
 as_dirac_makes_tables(metadata, collate="utf8mb4_bin")

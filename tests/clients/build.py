@@ -1,4 +1,4 @@
-"""Build virtual environments of unmodified DIRAC clients for the tests; see README.md beside this file."""
+"""Build virtual environments of unmodified clients for the tests; see README.md beside this file."""
 
 import argparse
 import fcntl
@@ -40,6 +40,9 @@ RECIPES = {
     "dirac-9.1.22": Recipe("DIRAC==9.1.22"),
     "dirac-8.0.86": Recipe("DIRAC==8.0.86"),
     "dirac-7.3.38": Recipe("DIRAC==7.3.38", dependencies=False, check=""),
+    # Two, since they need two libraries of one name: msgpack of before and after its texts had a type.
+    "msgpack-rpc-python-0.4.1": Recipe("msgpack-rpc-python==0.4.1", check="import msgpackrpc"),
+    "aio-msgpack-rpc-0.2.0": Recipe("aio-msgpack-rpc==0.2.0", check="import aio_msgpack_rpc"),
 }
 
 # Debian package: is what we need of it there? All but the first compile M2Crypto, which has no wheel for

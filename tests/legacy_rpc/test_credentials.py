@@ -196,6 +196,40 @@ def test_a_path_length_before_the_policy(grid):
     assert credential_from_chain(chain).limited
 
 
+POLICY_LANGUAGES = {
+    "independent": "300c300a06082b06010505071502",  # 1.3.6.1.5.5.7.21.2
+    "any language": "300c300a06082b06010505071500",  # 1.3.6.1.5.5.7.21.0
+    "a policy of its own": "300f300d06082b060105050715000401ff",
+    "of Globus": "300f300d060b2b060104019b5001010108",  # 1.3.6.1.4.1.3536.1.1.1.8
+}
+
+
+@pytest.mark.parametrize("information", POLICY_LANGUAGES.values(), ids=POLICY_LANGUAGES)
+def test_policies_that_inherit_nothing(grid, information):
+    """A proxy with none of its user's rights, or with some that we cannot tell, has none (RFC 3820)."""
+    group = extension(DIRAC_GROUP, b"\x16\x03lab")
+    chain = grid.odd_proxy("1", extension(PROXY_INFORMATION, bytes.fromhex(information)), group)
+    credential = credential_from_chain(chain)
+    assert (credential.is_proxy, credential.group, credential.dn) == (False, None, f"{ALICE}/CN=1")
+
+
+def test_a_proxy_of_a_proxy_that_inherits_nothing(grid):
+    """What is made of it is no more than it is."""
+    chain = grid.odd_proxy("1", extension(PROXY_INFORMATION, bytes.fromhex(POLICY_LANGUAGES["independent"])))
+    independent = KeyPair(x509.load_der_x509_certificate(chain[0]), grid.spare, (grid.alice.certificate,))
+    credential = credential_from_chain(grid.chain(make_proxy(independent, "lab", key=grid.spare)))
+    assert credential.dn == f"{ALICE}/CN=1"
+
+
+def test_attributes_of_voms(grid):
+    """An attribute certificate of any content changes nothing: VOMS is not asked here."""
+    voms = extension(x509.ObjectIdentifier("1.3.6.1.4.1.8005.100.100.5"), b"\x30\x82\xff\xffopaque")
+    group = extension(DIRAC_GROUP, b"\x16\x03lab")
+    chain = grid.odd_proxy("1", extension(PROXY_INFORMATION, FULL_POLICY), group, voms)
+    credential = credential_from_chain(chain)
+    assert (credential.is_proxy, credential.group, credential.dn) == (True, "lab", ALICE)
+
+
 # --- where a group may stand
 
 

@@ -2,20 +2,38 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from legacy_rpc.front_door import FinishedCall
-from legacy_rpc.messages import Answered, Call, Errno, Failure, Reply
+from legacy_rpc.authorisation import Rule
+from legacy_rpc.front_door import CallLimits, FinishedCall
+from legacy_rpc.messages import (
+    Answered,
+    AnyCredential,
+    Call,
+    Errno,
+    Failure,
+    Outcome,
+    Proposal,
+    Reply,
+    TokenCredential,
+    Write,
+)
 from legacy_rpc.services.builtin import add_builtin_methods
 from legacy_rpc.services.table import Service, ServiceTable
 
+ANYONE = Rule.parse(["all"])
 JOB_MANAGER = "WorkloadManagement/JobManager"
 JOB_MONITORING = "WorkloadManagement/JobMonitoring"
 PILOT_MANAGER = "WorkloadManagement/PilotManager"
 UNAUTHORIZED = "Unauthorized query ( 1111 : Unauthorized query)"
+EXECUTORS_ONLY = "Connection is not offered here: executors need DIRAC's own service"
 
 
 def echo_services(**authorization: Any) -> ServiceTable:
@@ -56,7 +74,7 @@ def echo_services(**authorization: Any) -> ServiceTable:
         ("Test/Other", "RPC", "add", "alice", 0, "Test/Other is not up in this server"),
         ("test/echo", "RPC", "add", "alice", 0, "test/echo is not up in this server"),
         ("Test/Echo", "None", "nosuch", "stranger", 0, "None is not a known action type"),
-        ("Test/Echo", "Connection", "new", "alice", 0, "Connection is not a known action type"),
+        ("Test/Echo", "Connection", "new", "alice", 0, EXECUTORS_ONLY),
         ("Test/Echo", "rpc", "add", "alice", 0, "rpc is not a known action type"),
         ("Test/Echo", "RPC", "nosuch", "stranger", 1111, UNAUTHORIZED),
         ("Test/Echo", "RPC", "add", "stranger", 1111, UNAUTHORIZED),
@@ -372,3 +390,383 @@ async def test_hook_that_breaks(make_old_side, callers, caller: str, answer: dic
 
     side = make_old_side(echo_services(), finished=[broken])
     assert await side.call("Test/Echo", "add", 1, 2, caller=getattr(callers, caller)) == answer
+
+
+# --- what the registry's Authorization says
+
+
+def systems(place: str, rules: str) -> str:
+    """The section of our service's rules; ``place`` is the system, or its instance by nested names."""
+    names = ["Systems", *place.split("/"), "Services", "Echo", "Authorization"]
+    return "".join(f"{name}\n{{\n" for name in names) + rules + "\n" + "}\n" * len(names)
+
+
+# By whether DIRAC knows an instance of the system (before 9) or not; the setups name the instance.
+LAYOUTS = {"flat": "Test", "instance": "Test/Production"}
+SETUPS = """DIRAC
+{
+  Setup = Main
+  Setups
+  {
+    Main
+    {
+      Test = Production
+    }
+  }
+"""
+ASKED = ("add", "fail", "adminOnly", "nosuch", "ping", "whoami")
+CALLERS = ("alice", "admin", "bob", "stranger", "host")
+ALL_CALLERS = "alice admin bob stranger host"
+
+
+@pytest.fixture
+def say(registry) -> Callable[[str], None]:
+    """Appends to the registry's file what an administrator writes, in place of what was appended before."""
+    before = registry.path.read_text().replace("DIRAC\n{\n", SETUPS, 1)
+
+    def append(text: str) -> None:
+        registry.path.write_text(before + text)
+        registry.load()
+
+    return append
+
+
+async def admitted(side: Any, callers: Any, method: str) -> str:
+    """Which callers may call a method; a host says that it is one."""
+    names = []
+    for name in CALLERS:
+        answer = await side.call(
+            "Test/Echo", method, caller=getattr(callers, name), extra="hosts" if name == "host" else ""
+        )
+        if answer.get("Errno") != Errno.ENOAUTH:
+            names.append(name)
+    return " ".join(names)
+
+
+@pytest.mark.parametrize(
+    ("rules", "expected"),
+    [
+        ("Default = all", {"adminOnly": "", "add": ALL_CALLERS, "nosuch": ALL_CALLERS}),
+        ("Default = Operator", {"add": "admin host", "nosuch": "admin host", "ping": ALL_CALLERS}),
+        (
+            "add = Operator\nadminOnly = all",
+            {"add": "admin host", "adminOnly": ALL_CALLERS},
+        ),
+        ("ping = authenticated\nwhoami = Operator", {"ping": "alice admin bob host", "whoami": "admin host"}),
+        ("add = group:demo_admin\nfail = vo:demo", {"add": "admin", "fail": "alice admin bob"}),
+        ("adminOnly = NormalUser, group:demo_user", {"adminOnly": "alice bob"}),
+        ("Default = group:demo_admin\nadd =", {"add": "admin", "adminOnly": ""}),
+        ("adminOnly =", {"adminOnly": ""}),
+        ("nosuch = all", {"nosuch": ALL_CALLERS}),
+        ("FileTransfer\n{\nDefault = all\n}\nadd = Operator", {"add": "admin host"}),
+    ],
+)
+@pytest.mark.parametrize("layout", LAYOUTS)
+async def test_rules_of_the_registry(
+    make_old_side, callers, say, layout: str, rules: str, expected: Mapping[str, str]
+) -> None:
+    """What is written of a method holds from the next call on, in either layout, until it is taken away."""
+    side = make_old_side(echo_services())
+    without = {method: await admitted(side, callers, method) for method in ASKED}
+    assert without["add"] == without["nosuch"] == "alice admin bob host"
+    assert (without["adminOnly"], without["ping"]) == ("", ALL_CALLERS)
+    say(systems(LAYOUTS[layout], rules))
+    for method, names in expected.items():
+        for _ in range(2):  # the second time as the first
+            assert await admitted(side, callers, method) == names, method
+    say("")
+    assert {method: await admitted(side, callers, method) for method in ASKED} == without
+
+
+async def test_rules_of_an_instance_outweigh(make_old_side, callers, say) -> None:
+    """Where both layouts say something of a method the setup's instance has it; others have no say."""
+    side = make_old_side(echo_services())
+    flat = "add = nobody\nfail = Operator\n"
+    inside = "Production\n{\nServices\n{\nEcho\n{\nAuthorization\n{\nadd = NormalUser\n}\n}\n}\n}\n"
+    other = inside.replace("Production", "Integration").replace("add = NormalUser", "ping = nobody")
+    text = systems("Test", flat)
+    say(text.replace("Test\n{\n", f"Test\n{{\n{inside}{other}", 1))
+    assert await admitted(side, callers, "add") == "alice admin bob"
+    assert await admitted(side, callers, "fail") == "admin host"
+    assert await admitted(side, callers, "ping") == ALL_CALLERS
+
+
+def transfers() -> ServiceTable:
+    """A service that sends a file, to operators only to be listed, and takes none."""
+    service = Service("Test/Echo", handler_class="EchoHandler", authorization=("NormalUser",))
+
+    @service.transfer("ToClient")
+    async def send(_context: Any, _name: str) -> None: ...
+
+    @service.transfer("ListBulk", authorization=("Operator",))
+    async def listed(_context: Any, _name: str) -> None: ...
+
+    return ServiceTable([service])
+
+
+@pytest.mark.parametrize(
+    ("rules", "action", "names"),
+    [
+        ("", "ToClient", "alice admin bob"),
+        ("", "ListBulk", "admin host"),
+        ("", "FromClient", "alice admin bob"),
+        ("Default = Operator", "ToClient", "alice admin bob"),
+        ("ToClient = Operator", "ToClient", "alice admin bob"),
+        ("FileTransfer\n{\nToClient = Operator\n}", "ToClient", "admin host"),
+        ("FileTransfer\n{\ntoClient = Operator\n}", "ToClient", "alice admin bob"),
+        ("FileTransfer\n{\nDefault = TrustedHost\n}", "ToClient", "host"),
+        ("FileTransfer\n{\nDefault = TrustedHost\n}", "FromClient", "host"),
+        ("FileTransfer\n{\nDefault = TrustedHost\n}", "ListBulk", "admin host"),
+        ("FileTransfer\n{\nListBulk = group:demo_user\n}", "ListBulk", "alice bob"),
+    ],
+)
+async def test_rules_of_transfers(make_old_side, callers, say, rules: str, action: str, names: str) -> None:
+    """A transfer has its own rule, then the transfers' Default, never that of the methods."""
+    side = make_old_side(transfers())
+    say(systems("Test", rules))
+    found = []
+    for name in CALLERS:
+        try:
+            extra = "hosts" if name == "host" else ""
+            side.admit("Test/Echo", action, getattr(callers, name), "FileTransfer", extra)
+            found.append(name)
+        except Failure as refused:
+            assert refused.message == UNAUTHORIZED
+    assert " ".join(found) == names
+
+
+@pytest.mark.parametrize(
+    ("pair", "username"),
+    [
+        (["/DC=org/DC=wherry/OU=people/CN=bob", "demo_user"], "bob"),
+        (("/DC=org/DC=wherry/OU=people/CN=alice", "demo_admin"), "alice"),
+        (["/DC=org/DC=wherry/OU=people/CN=bob", "demo_admin"], None),
+        (["/DC=org/DC=wherry/OU=people/CN=mallory", "demo_user"], None),
+    ],
+)
+@pytest.mark.parametrize("wire", ["dips", "https", "xmlrpc", "msgpack", "grpc"])
+async def test_delegation_on_every_wire(
+    make_old_side, callers, wire: str, pair: Any, username: str | None
+) -> None:
+    """A trusted host calls for a member of a group, whatever wire its proposal comes by; others do not."""
+    side = make_old_side(echo_services())
+    proposal = Proposal("Test/Echo", "RPC", "add", pair, wire=wire, peer="127.0.0.1")
+    for caller in (callers.host, callers.alice, callers.admin, TOKEN):
+        try:
+            found = side.front_door.admit(proposal, caller).username
+        except Failure as refused:
+            assert refused.errno == Errno.ENOAUTH
+            found = None
+        assert found == (username if caller is callers.host else None)
+
+
+# --- bearers of tokens
+
+TOKEN = TokenCredential(
+    "alice", "demo_admin", "demo", "https://rest.example.org/", datetime.now(UTC) + timedelta(hours=1)
+)
+
+
+async def by_token(side: Any, method: str, *arguments: Any, token: AnyCredential = TOKEN) -> dict[str, Any]:
+    """What a bearer of a token sees."""
+    proposal = Proposal("Test/Echo", "RPC", method, wire="https", peer="127.0.0.1")
+    try:
+        call = proposal.call(arguments, side.front_door.admit(proposal, token))
+    except Failure as refused:
+        return refused.as_result()
+    outcome: Outcome = await side.front_door.handle(call)
+    return outcome.as_result()
+
+
+async def test_a_token_of_a_suspended_user(make_old_side, registry) -> None:
+    """A token is worth what the registry says now: suspended, taken out of the group, or gone altogether."""
+    side = make_old_side(echo_services())
+    text = registry.path.read_text()
+    assert (await by_token(side, "add", 1, 2)) == {"OK": True, "Value": 3}
+    dn = "DN = /DC=org/DC=wherry/OU=people/CN=alice\n"
+    for before, after in (
+        (dn, f"{dn}      Suspended = demo\n"),
+        ("Users = alice\n", "Users = bob\n"),
+        (dn, "Email = alice@example.org\n"),
+        ("demo_admin\n", "demo_admins\n"),
+    ):
+        assert before in text
+        registry.path.write_text(text.replace(before, after, 1))
+        registry.load()
+        assert (await by_token(side, "add", 1, 2))["Errno"] == Errno.ENOAUTH, after
+        who = (await by_token(side, "whoami"))["Value"]
+        assert (who["username"], who["group"], who["properties"]) == ("anonymous", "visitor", [])
+    registry.path.write_text(text)
+    registry.load()
+    assert (await by_token(side, "add", 1, 2))["OK"]
+
+
+async def test_a_token_of_another_group(make_old_side) -> None:
+    """Its group's rights, and no others of its user."""
+    side = make_old_side(echo_services(authorization=("Operator",)))
+    assert (await by_token(side, "add", 1, 2))["OK"]
+    answer = await by_token(side, "add", 1, 2, token=replace(TOKEN, group="demo_user"))
+    assert answer == {"OK": False, "Errno": 1111, "Message": UNAUTHORIZED}
+
+
+async def test_refusal_of_a_token_is_told(make_old_side) -> None:
+    """Who was turned away with a token has no DN."""
+    side = make_old_side(echo_services())
+    await by_token(side, "add", token=replace(TOKEN, username="mallory"))
+    (told,) = side.finished
+    assert (told.answered.reason, told.call.identity.dn) == ("admission", "")
+
+
+# --- limits
+
+
+class Slow:
+    """Methods that run until they are told to end; what became of each call stands in ``ends``."""
+
+    def __init__(self) -> None:
+        self.may_end = asyncio.Event()
+        self.begun: list[str] = []
+        self.ends: list[str] = []
+        self.service = Service("Test/Slow", handler_class="SlowHandler")
+        for write in Write:
+            self._add(write)
+
+    def _add(self, write: Write) -> None:
+        async def handler(_context: Any, name: str = "") -> str:
+            self.begun.append(name)
+            try:
+                await self.may_end.wait()
+            except asyncio.CancelledError:
+                self.ends.append(f"{name} cancelled")
+                raise
+            self.ends.append(f"{name} done")
+            return name
+
+        handler.__name__ = write.value
+        self.service.method(write=write)(handler)
+
+    def side(self, make_old_side: Any, **limits: Any) -> Any:
+        """A front door with these limits."""
+        return make_old_side(ServiceTable([self.service]), limits=CallLimits(**limits))
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for something that is about to happen."""
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0)
+
+
+async def test_calls_of_one_caller(make_old_side, callers) -> None:
+    """One call too many is refused in its result, others' calls are not; a place is free when one ends."""
+    slow = Slow()
+    side = slow.side(make_old_side, per_caller=2)
+    running = [asyncio.create_task(side.call("Test/Slow", "read", name)) for name in "ab"]
+    await until(lambda: len(slow.begun) == 2)
+    answer = await side.call("Test/Slow", "read", "c")
+    problem = "2 of your calls are being served: wait for some to end"
+    assert answer == {"OK": False, "Errno": 0, "Message": problem}
+    told = side.finished[-1]
+    assert (told.answered.route, told.answered.reason) == ("refused", "overload")
+    others = [
+        asyncio.create_task(side.call("Test/Slow", "read", name, caller=caller))
+        for name, caller in (("bob", callers.bob), ("admin", callers.admin))
+    ]
+    await until(lambda: len(slow.begun) == 4)
+    slow.may_end.set()
+    answers = [await call for call in (*running, *others)]
+    assert [answer["Value"] for answer in answers] == ["a", "b", "bob", "admin"]
+    assert (await side.call("Test/Slow", "read", "d"))["Value"] == "d"
+    assert not side.front_door._running
+
+
+async def test_calls_of_the_anonymous_count_by_address(make_old_side) -> None:
+    """Without a DN a caller is an address."""
+    slow = Slow()
+    side = slow.side(make_old_side, per_caller=1)
+
+    async def ping(peer: str) -> Outcome:
+        proposal = Proposal("Test/Slow", "RPC", "read", wire="dip", peer=peer)
+        nobody = side.front_door.admit(replace(proposal, service="Test/Slow"), None)
+        outcome: Outcome = await side.front_door.handle(proposal.call([peer], nobody))
+        return outcome
+
+    slow.service.methods["read"] = replace(slow.service.methods["read"], rule=ANYONE, hard_coded=True)
+    first = asyncio.create_task(ping("127.0.0.1"))
+    await until(lambda: slow.begun == ["127.0.0.1"])
+    assert isinstance(await ping("127.0.0.1"), Failure)
+    other = asyncio.create_task(ping("127.0.0.2"))
+    await until(lambda: len(slow.begun) == 2)
+    slow.may_end.set()
+    assert [(await first).value, (await other).value] == ["127.0.0.1", "127.0.0.2"]
+
+
+@pytest.mark.parametrize("write", list(Write))
+async def test_a_call_that_takes_too_long(make_old_side, write: Write) -> None:
+    """What only reads is cancelled.  What writes goes on, and the caller is told that nobody knows yet."""
+    slow = Slow()
+    side = slow.side(make_old_side, seconds=0.05)
+    answer = await side.call("Test/Slow", write.value, "x")
+    problem = f"{write.value} was not done within the time for a call"
+    if write is Write.READ:
+        await until(lambda: slow.ends == ["x cancelled"])
+    else:
+        problem += ": it goes on, and its outcome is unknown"
+        assert slow.ends == []
+        assert side.front_door._running, "it is still one of its caller's calls"
+        slow.may_end.set()
+        await until(lambda: slow.ends == ["x done"])
+    assert answer == {"OK": False, "Errno": 0, "Message": problem}
+    (told,) = side.finished
+    assert (told.answered.route, told.answered.reason) == ("refused", "timeout")
+    await until(lambda: not side.front_door._running)
+
+
+def slow_call(side: Any, callers: Any, method: str, **more: Any) -> Call:
+    """An admitted call of alice's."""
+    proposal = Proposal("Test/Slow", "RPC", method, wire="grpc", peer="127.0.0.1")
+    call: Call = proposal.call(["x"], side.front_door.admit(proposal, callers.alice), **more)
+    return call
+
+
+@pytest.mark.parametrize("write", [Write.READ, Write.CREATE])
+async def test_a_deadline(make_old_side, callers, write: Write) -> None:
+    """A wire's own deadline counts where it is sooner than ours, and not where it is later."""
+    slow = Slow()
+    side = slow.side(make_old_side, seconds=600)
+    now = asyncio.get_running_loop().time()
+    call = slow_call(side, callers, write.value, deadline=now + 0.05)
+    outcome = await side.front_door.handle(call)
+    assert isinstance(outcome, Failure)
+    assert outcome.message.startswith(f"{write.value} was not done within the time for a call")
+    slow.may_end.set()
+    side = slow.side(make_old_side, seconds=0.05)
+    slow.may_end.clear()
+    outcome = await side.front_door.handle(slow_call(side, callers, "read", deadline=now + 600))
+    assert isinstance(outcome, Failure)
+    slow.may_end.set()
+
+
+@pytest.mark.parametrize("write", list(Write))
+async def test_a_deadline_that_is_over(make_old_side, callers, write: Write) -> None:
+    """Then nothing is begun, so nothing is unknown."""
+    slow = Slow()
+    side = slow.side(make_old_side)
+    past = asyncio.get_running_loop().time() - 1
+    outcome = await side.front_door.handle(slow_call(side, callers, write.value, deadline=past))
+    assert isinstance(outcome, Failure)
+    assert outcome.message == f"{write.value} was not begun: the time for it was over"
+    assert (slow.begun, side.finished[-1].answered.reason) == ([], "timeout")
+    assert not side.front_door._running
+
+
+async def test_a_transfer_has_no_time_in_all(make_old_side, callers) -> None:
+    """Its blocks have one each; a large file takes as long as it takes."""
+    slow = Slow()
+    side = slow.side(make_old_side, seconds=0.01)
+    call = slow_call(side, callers, "read", outgoing=object(), deadline=0.0)
+    answering = asyncio.create_task(side.front_door.handle(call))
+    await asyncio.wait({answering}, timeout=0.1)
+    assert not answering.done()
+    slow.may_end.set()
+    assert await answering == Reply("x")

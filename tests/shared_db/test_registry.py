@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import time
+from datetime import datetime, tzinfo
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from shared_db import followed_file
 from shared_db.cfg import parse_cfg
 from shared_db.followed_file import FileError
 from shared_db.registry import VO, Group, Host, Registry, RegistryError, RegistryFile, User, canonical_dn
@@ -330,78 +335,140 @@ SECOND_NS = 1_000_000_000
 NOON_NS = 1_795_262_400 * SECOND_NS  # 2026-11-21 12:00:00 UTC
 
 
-def write(path: Path, text: str, modified_ns: int) -> None:
-    """Write the file and set the time of its modification."""
+def write(path: Path, text: str, modified_ns: int | None = None) -> None:
+    """Write the file and perhaps set the time of its modification."""
     path.write_text(text, encoding="utf-8")
-    os.utime(path, ns=(modified_ns, modified_ns))
+    if modified_ns is not None:
+        os.utime(path, ns=(modified_ns, modified_ns))
+
+
+@pytest.fixture
+def times(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
+    """The time (ns) at which the kernel says that files change, and our clock; both stand still at noon."""
+    times = {"changed": NOON_NS, "now": NOON_NS + SECOND_NS}
+    real = followed_file._read
+
+    class Now(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> Now:
+            return cls.fromtimestamp(times["now"] / SECOND_NS, tz)
+
+    def read(path: Path) -> Any:
+        status, text = real(path)
+        kept = {name: getattr(status, name) for name in ("st_mtime_ns", "st_size", "st_ino")}
+        return SimpleNamespace(st_ctime_ns=times["changed"], **kept), text
+
+    monkeypatch.setattr("shared_db.followed_file._read", read)
+    monkeypatch.setattr("shared_db.registry.datetime", Now)
+    return times
 
 
 @pytest.fixture
 def file(tmp_path: Path) -> RegistryFile:
-    """A registry file with ONE in it, modified at noon and loaded."""
+    """A registry file with ONE in it, loaded."""
+    write(tmp_path / "dirac.cfg", ONE)
+    registry_file = RegistryFile(tmp_path / "dirac.cfg")
+    registry_file.load()
+    return registry_file
+
+
+@pytest.fixture
+def noon(tmp_path: Path, times: dict[str, int]) -> RegistryFile:
+    """A registry file with ONE in it, written at noon, that was loaded a second later."""
+    assert times["changed"] == NOON_NS
     write(tmp_path / "dirac.cfg", ONE, NOON_NS)
     registry_file = RegistryFile(tmp_path / "dirac.cfg")
     registry_file.load()
     return registry_file
 
 
-def test_file_loads(file: RegistryFile) -> None:
+def test_file_loads(noon: RegistryFile) -> None:
     """After load() the registry, the whole configuration and the version are there."""
-    assert list(file.current.users) == ["alice"]
-    assert file.cfg.get("Registry/Users/alice/DN") == "/CN=alice"
-    assert file.version == "2026-11-21 12:00:00.000000"
-    assert file.error is None
+    assert list(noon.current.users) == ["alice"]
+    assert noon.cfg.get("Registry/Users/alice/DN") == "/CN=alice"
+    assert noon.version == "2026-11-21 12:00:00.000000"
+    assert noon.error is None
 
 
-def test_file_unchanged_is_not_read(file: RegistryFile, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_file_unchanged_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A refresh of an unchanged file only asks for its status."""
+    write(tmp_path / "dirac.cfg", ONE, 2 * time.time_ns())  # no tick is waited for
+    file = RegistryFile(tmp_path / "dirac.cfg")
+    file.load()
     monkeypatch.setattr("shared_db.followed_file._read", lambda path: pytest.fail("was read"))
     assert file.refresh() is False
 
 
 @pytest.mark.parametrize(
-    ("modified_ns", "version"),
+    ("modified", "changed", "version"),
     [
-        (NOON_NS + 1_234_567_891, "2026-11-21 12:00:01.234567"),
-        (NOON_NS + 999, "2026-11-21 12:00:00.000001"),  # the same microsecond
-        (NOON_NS - SECOND_NS, "2026-11-21 12:00:00.000001"),  # an older file moved into place
+        (1_234_567_891, 1_234_567_891, "2026-11-21 12:00:01.234567"),
+        (-3600 * SECOND_NS, 1_000, "2026-11-21 12:00:00.000001"),  # a back-up is restored, with its old time
+        (999, 999, "2026-11-21 12:00:00.000001"),  # the same microsecond
+        (-SECOND_NS, -SECOND_NS, "2026-11-21 12:00:00.000001"),  # the clock was put back
     ],
 )
-def test_file_changed(file: RegistryFile, modified_ns: int, version: str) -> None:
+def test_file_changed(
+    noon: RegistryFile, times: dict[str, int], modified: int, changed: int, version: str
+) -> None:
     """A changed file takes effect at the next refresh, under a version that is greater than the last."""
-    before = file.current
-    write(file.path, TWO, modified_ns)
-    assert file.refresh() is True
-    assert list(file.current.users) == ["bobby"]
+    before = noon.current
+    times |= {"changed": NOON_NS + changed, "now": NOON_NS + 60 * SECOND_NS}
+    write(noon.path, TWO, NOON_NS + modified)
+    assert noon.refresh() is True
+    assert list(noon.current.users) == ["bobby"]
     assert list(before.users) == ["alice"]
-    assert file.version == version
-    assert file.refresh() is False
+    assert noon.version == version
 
 
-def test_file_replaced_by_another_with_the_same_time(file: RegistryFile, tmp_path: Path) -> None:
+def test_file_edited_twice_in_one_tick(tmp_path: Path, times: dict[str, int]) -> None:
+    """Whoever read the first of two edits of the same time reads the second too, under a higher version.
+
+    A worker that saw only the second one ends with the same version.
+    """
+    times["now"] = NOON_NS + 1_000_000
+    write(tmp_path / "dirac.cfg", ONE, NOON_NS)
+    one = RegistryFile(tmp_path / "dirac.cfg")
+    one.load()
+    first = one.version
+    write(one.path, TWO, NOON_NS)  # same size, same inode, same times
+    assert one.refresh() is True
+    second = one.version
+    assert list(one.current.users) == ["bobby"]
+    times["now"] = NOON_NS + SECOND_NS
+    other = RegistryFile(one.path)
+    other.load()
+    assert one.refresh() is False
+    assert first < second < one.version == other.version == "2026-11-21 12:00:00.000000"
+
+
+def test_file_replaced_by_another_with_the_same_time(noon: RegistryFile, tmp_path: Path) -> None:
     """Another file of the same size and time, moved into place, is noticed."""
     write(tmp_path / "new.cfg", TWO, NOON_NS)
-    (tmp_path / "new.cfg").replace(file.path)
-    assert file.refresh() is True
-    assert list(file.current.users) == ["bobby"]
-    assert file.version == "2026-11-21 12:00:00.000001"
+    (tmp_path / "new.cfg").replace(noon.path)
+    assert noon.refresh() is True
+    assert list(noon.current.users) == ["bobby"]
+    assert noon.version == "2026-11-21 12:00:00.000001"
 
 
-def test_file_touched_backwards_keeps_its_version(file: RegistryFile) -> None:
-    """The same content with an older time does not change the version."""
-    write(file.path, ONE, NOON_NS - SECOND_NS)
-    file.refresh()
-    assert file.version == "2026-11-21 12:00:00.000000"
+def test_file_touched_backwards_keeps_its_version(noon: RegistryFile) -> None:
+    """The same content with an older time does not change the version, and nothing takes effect."""
+    write(noon.path, ONE, NOON_NS - SECOND_NS)
+    assert noon.refresh() is False
+    assert noon.version == "2026-11-21 12:00:00.000000"
 
 
-def test_two_readers_agree_on_the_version(file: RegistryFile) -> None:
-    """Workers that follow the same file have the same version."""
-    other = RegistryFile(file.path)
+def test_two_readers_agree_on_the_version(noon: RegistryFile, times: dict[str, int]) -> None:
+    """Workers that follow the same file have the same version, whenever they started."""
+    other = RegistryFile(noon.path)
     other.load()
     for step, text in enumerate([TWO, ONE], start=1):
-        write(file.path, text, NOON_NS + step * SECOND_NS)
-        assert file.refresh() is other.refresh() is True
-        assert other.version == file.version == f"2026-11-21 12:00:0{step}.000000"
+        times |= {"changed": NOON_NS + step * SECOND_NS, "now": NOON_NS + 60 * SECOND_NS}
+        write(noon.path, text, NOON_NS - step * SECOND_NS)
+        assert noon.refresh() is other.refresh() is True
+        late = RegistryFile(noon.path)
+        late.load()
+        assert late.version == other.version == noon.version == f"2026-11-21 12:00:0{step}.000000"
 
 
 @pytest.mark.parametrize(
@@ -414,18 +481,20 @@ def test_two_readers_agree_on_the_version(file: RegistryFile) -> None:
 )
 def test_file_broken_edit_keeps_the_last_good_one(file: RegistryFile, broken: str, part: str) -> None:
     """A broken edit is told in `error`, changes nothing else, and mending it clears the error."""
-    write(file.path, broken, NOON_NS + SECOND_NS)
+    before = file.version
+    write(file.path, broken)
     assert file.refresh() is False
     assert file.refresh() is False
     assert list(file.current.users) == ["alice"]
-    assert file.version == "2026-11-21 12:00:00.000000"
+    assert file.version == before
     assert file.error is not None
     assert part in file.error
 
-    write(file.path, TWO, NOON_NS + 2 * SECOND_NS)
+    write(file.path, TWO)
     assert file.refresh() is True
     assert file.error is None
     assert list(file.current.users) == ["bobby"]
+    assert file.version > before
 
 
 def test_file_missing_for_a_while(file: RegistryFile, tmp_path: Path) -> None:
@@ -440,7 +509,7 @@ def test_file_missing_for_a_while(file: RegistryFile, tmp_path: Path) -> None:
     (tmp_path / "away").rename(file.path)
     assert file.refresh() is True
     assert file.error is None
-    assert file.version == "2026-11-21 12:00:00.000000"
+    assert list(file.current.users) == ["alice"]
 
 
 def test_file_first_load_fails_loudly(tmp_path: Path) -> None:

@@ -33,8 +33,13 @@ OWN_TABLES = {
     "wherry_flows",
     "wherry_revocations",
     "wherry_leases",
+    "wherry_delegations",
+    "wherry_proxies",
+    "wherry_proxy_log",
     "wherry_version",
 }
+
+NEWEST = "0002"
 
 
 @pytest.fixture(params=HOMES)
@@ -57,16 +62,32 @@ def differences(connection: Connection) -> list[Any]:
 def test_the_first_upgrade_makes_the_tables_and_the_second_finds_them(url: str) -> None:
     """(before, after) is (None, newest), then (newest, newest)."""
     assert run(url, current) is None
-    assert run(url, upgrade) == (None, "0001")
+    assert run(url, upgrade) == (None, NEWEST)
     assert run(url, tables) == OWN_TABLES
-    assert run(url, upgrade) == ("0001", "0001")
-    assert run(url, current) == "0001" == head()
+    assert run(url, upgrade) == (NEWEST, NEWEST)
+    assert run(url, current) == NEWEST == head()
 
 
 def test_the_history_ends_at_the_tables_that_the_queries_use(url: str) -> None:
     """Columns, types, NULL, defaults, keys and uniqueness are those of ``wherry_db``."""
     run(url, upgrade)
     assert run(url, differences) == []
+
+
+def test_tables_of_an_older_program_are_brought_up_to_date(url: str) -> None:
+    """What the first revision made stays, rows too, and the tables of the later ones come."""
+
+    def of_the_first(connection: Connection) -> None:
+        upgrade(connection)
+        connection.execute(insert(leases).values(name="stalled", holder="a:1", until=datetime.now(UTC)))
+        for table in ("wherry_delegations", "wherry_proxies", "wherry_proxy_log"):
+            connection.execute(text(f"DROP TABLE {table}"))
+        connection.execute(text("UPDATE wherry_version SET version_num = '0001'"))
+
+    run(url, of_the_first)
+    assert run(url, upgrade) == ("0001", NEWEST)
+    assert run(url, differences) == []
+    assert run(url, lambda connection: connection.scalar(select(leases.c.name))) == "stalled"
 
 
 def test_looking_at_the_version_makes_nothing(url: str) -> None:
@@ -85,7 +106,7 @@ def test_many_at_once_upgrade_once(url: str) -> None:
 
     with ThreadPoolExecutor(4) as pool:
         results = [future.result() for future in [pool.submit(run, url, start) for _ in range(4)]]
-    assert sorted(results, key=str) == [("0001", "0001")] * 3 + [(None, "0001")]
+    assert sorted(results, key=str) == [(NEWEST, NEWEST)] * 3 + [(None, NEWEST)]
     assert run(url, differences) == []
 
 
@@ -104,7 +125,7 @@ def test_one_that_starts_before_another_has_committed_waits(url: str) -> None:
             started.wait(30)
             return other
 
-        assert run(url, first).result(30) == ("0001", "0001")
+        assert run(url, first).result(30) == (NEWEST, NEWEST)
 
 
 def test_a_lock_that_is_held_too_long_is_reported(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,7 +156,7 @@ def test_a_crash_half_way_is_completed_by_the_next_upgrade(url: str) -> None:
 
     run(url, crash)
     assert len(run(url, differences)) > 2
-    assert run(url, upgrade) == (None, "0001")
+    assert run(url, upgrade) == (None, NEWEST)
     assert run(url, differences) == []
     assert run(url, lambda connection: connection.scalar(select(leases.c.name))) == "stalled"
 
@@ -165,7 +186,7 @@ def test_tables_of_a_newer_program_are_refused(url: str) -> None:
     run(url, upgrade)
     run(url, lambda connection: connection.execute(text("UPDATE wherry_version SET version_num = '9999'")))
     with pytest.raises(
-        Foreign, match="WherryDB has version 9999 and this program knows up to 0001: run the newer"
+        Foreign, match="WherryDB has version 9999 and this program knows up to 0002: run the newer"
     ):
         run(url, upgrade)
     assert run(url, current) == "9999"
@@ -179,8 +200,8 @@ def test_the_tables_go_where_the_connection_is_told(engine: str, url: str, serve
     def told(function: Any, connection: Connection) -> Any:
         return function(connection.execution_options(schema_translate_map={None: name}))
 
-    assert run(servers.url(engine), partial(told, upgrade)) == (None, "0001")
-    assert run(servers.url(engine), partial(told, upgrade)) == ("0001", "0001")
+    assert run(servers.url(engine), partial(told, upgrade)) == (None, NEWEST)
+    assert run(servers.url(engine), partial(told, upgrade)) == (NEWEST, NEWEST)
     assert run(url, tables) == OWN_TABLES
     assert run(url, differences) == []
 
@@ -194,7 +215,7 @@ def test_on_mysql_the_version_is_kept_before_the_lock_is_given_up(url: str) -> N
             upgrade(connection)
             return pool.submit(run, url, current).result(30)
 
-        assert run(url, upgrade_and_have_another_look) == "0001"
+        assert run(url, upgrade_and_have_another_look) == NEWEST
 
 
 @pytest.mark.parametrize("engine", ["mariadb"], indirect=True)
@@ -208,7 +229,7 @@ def test_two_databases_of_one_server_are_upgraded_independently(
             with locked(connection):
                 return pool.submit(run, other, upgrade).result(30)
 
-        assert run(url, hold) == (None, "0001")
+        assert run(url, hold) == (None, NEWEST)
 
 
 PARIS = timezone(timedelta(hours=1))

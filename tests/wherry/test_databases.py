@@ -33,8 +33,8 @@ from wherry.demo.data import fill
 from .conftest import Grid, StartGrid
 
 LOGICAL = ("JobDB", "JobLoggingDB", "PilotAgentsDB", "TaskQueueDB", "SandboxMetadataDB", "ProxyDB")
-FROM_NOTHING = "WherryDB: from nothing to version 0001"
-AS_IT_WAS = "WherryDB: is at version 0001"
+FROM_NOTHING = "WherryDB: from nothing to version 0002"
+AS_IT_WAS = "WherryDB: is at version 0002"
 SECRET = "sesame-is-no-password"
 
 

@@ -11,16 +11,31 @@ import socket
 import sqlite3
 import threading
 import time
+from collections.abc import Awaitable, Callable
+from contextlib import closing
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
+from cryptography.hazmat.primitives import serialization
+from wire_clients import Ask, Caller, clients, diset, https
 
 from legacy_rpc.client.diset import CallError, client_tls
-from wherry.demo.pki import Authority, make_proxy
+from legacy_rpc.codecs.encodings import JENCODE
+from legacy_rpc.codecs.grpc_schema import Schema
+from legacy_rpc.messages import Identity
+from legacy_rpc.services.catalogue import all_services
+from wherry.build import principal_of
+from wherry.config import load_config
+from wherry.demo.credentials import GridCredentials
+from wherry.demo.pki import Authority, make_keys, make_proxy
+from wherry.listeners import SERVERS
 from wherry.logs import logging_to
+from wherry.serve import Serving, serving
+from wherry.signatures import signatures
 
 from .conftest import Grid, StartGrid, plan_text
 
@@ -339,3 +354,225 @@ async def test_extra_ports(directory: Path, start_grid: StartGrid) -> None:
         assert url == f"dips://localhost:{port}/WorkloadManagement/PilotManager"
         assert (await grid.call("PilotManager", "ping"))["Value"]["URL"] == url
         assert (await grid.call("JobMonitoring", "getJobsStatus", [1]))["OK"]
+
+
+# --- files of certificates
+
+SITE_CONFIG = """\
+database: sqlite:///wherry.db
+registry: registry.cfg
+plan: plan.yaml
+tls: {certificate: hostcert.pem, key: hostkey.pem, ca_path: ca}
+legacy: {dips: {listen: "127.0.0.1:0"}, https: {listen: "127.0.0.1:0"}, public_host: localhost}
+auth: {issuer: "https://test.invalid/"}
+"""
+
+
+class Site:
+    """A grid with an authority of its own, whose administrators replace its files while it runs."""
+
+    def __init__(self, directory: Path, credentials: GridCredentials) -> None:
+        self.directory = directory
+        self.ca_path = directory / "ca"
+        shutil.copytree(credentials.ca_path, self.ca_path)
+        authority_key, self.key, self.spare = make_keys(3)
+        self.authority = Authority.create("Site CA", key=authority_key)
+        self.authority.write_directory(self.ca_path)
+        self.alice = self.authority.issue_user("alice", key=self.key)
+        make_proxy(self.alice, "demo_admin", key=self.spare).write(directory / "alice.pem")
+        self.renew()
+        (directory / "wherry.yaml").write_text(SITE_CONFIG)
+
+    def renew(self) -> bytes:
+        """A new certificate of the host, in DER."""
+        host = self.authority.issue_host("localhost", key=self.key)
+        host.write_pair(self.directory / "hostcert.pem", self.directory / "hostkey.pem")
+        return host.certificate.public_bytes(serialization.Encoding.DER)
+
+    def caller(self) -> Caller:
+        """Alice, with a proxy."""
+        return Caller(self.directory / "alice.pem", self.ca_path, "")
+
+
+async def eventually(condition: Callable[[], Awaitable[bool]]) -> None:
+    """Wait for something that a client can see."""
+    async with asyncio.timeout(20):
+        while not await condition():
+            await asyncio.sleep(0.02)
+
+
+async def test_revocation_takes_effect(directory: Path, credentials: GridCredentials) -> None:
+    """A CRL that is put into the directory of authorities is honoured on every wire, and so is its end."""
+    site = Site(directory, credentials)
+    async with serving(load_config(directory / "wherry.yaml")) as up:
+
+        async def served(client: Ask, wire: str) -> bool:
+            place = up.addresses.wire(wire)
+            arguments = (place, site.caller(), "WorkloadManagement/JobMonitoring", "ping", [])
+            try:
+                return bool((await asyncio.to_thread(client, *arguments))["OK"])
+            except (CallError, OSError):
+                return False
+
+        wires: dict[str, Ask] = {"dips": partial(diset, JENCODE), "https": https}
+        for wire, client in wires.items():
+            assert await served(client, wire)
+        crl = site.authority.write_crl(site.ca_path, [site.alice])
+        for wire, client in wires.items():
+            await eventually(lambda c=client, w=wire: _not(served(c, w)))
+        crl.unlink()
+        for wire, client in wires.items():
+            await eventually(lambda c=client, w=wire: served(c, w))
+
+
+async def _not(answer: Awaitable[bool]) -> bool:
+    return not await answer
+
+
+async def test_a_renewed_host_certificate_is_shown(directory: Path, credentials: GridCredentials) -> None:
+    """New connections get the new one on every wire, without a restart."""
+    site = Site(directory, credentials)
+    async with serving(load_config(directory / "wherry.yaml")) as up:
+
+        async def shown(wire: str) -> bytes:
+            _, writer = await asyncio.open_connection(
+                "localhost", up.addresses.wires[wire], ssl=site.caller().tls
+            )
+            certificate = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+            writer.transport.abort()
+            assert isinstance(certificate, bytes)
+            return certificate
+
+        renewed = site.renew()
+        for wire in ("dips", "https"):
+            await eventually(lambda w=wire: _equal(shown(w), renewed))
+
+
+async def _equal(answer: Awaitable[bytes], value: bytes) -> bool:
+    return await answer == value
+
+
+# --- the end
+
+EVERY_WIRE = """\
+database: sqlite:///wherry.db
+registry: registry.cfg
+plan: plan.yaml
+tls: {{certificate: {pki}/hostcert.pem, key: {pki}/hostkey.pem, ca_path: {pki}/ca}}
+legacy:
+{wires}
+  public_host: localhost
+auth: {{issuer: "https://test.invalid/"}}
+limits: {{database_busy_seconds: 20}}
+"""
+CLIENTS = clients(Schema(signatures(all_services())))
+
+
+class Running:
+    """A grid on every wire in a task of its own, which `end` ends as a signal does."""
+
+    def __init__(self, config: Path) -> None:
+        self._stop = asyncio.Event()
+        self._up: asyncio.Future[Serving] = asyncio.get_running_loop().create_future()
+        self.task = asyncio.create_task(self._serve(config))
+
+    async def _serve(self, config: Path) -> None:
+        async with serving(load_config(config)) as up:
+            self._up.set_result(up)
+            await self._stop.wait()
+
+    async def up(self) -> Serving:
+        """It listens."""
+        await asyncio.wait({self.task, self._up}, return_when=asyncio.FIRST_COMPLETED)
+        return self._up.result()
+
+    def end(self) -> None:
+        """Begin to."""
+        self._stop.set()
+
+
+def token_of(up: Serving, user: str, group: str) -> str:
+    """A token of our own issuer."""
+    registry = up.new.registry.current
+    dn = f"/DC=org/DC=wherry/OU=people/CN={user}"
+    properties = registry.properties_of(group)
+    principal = principal_of(Identity(user, group, dn=dn, vo="demo", properties=properties), registry)
+    assert principal is not None
+    return str(up.new.issuer.mint(principal).text)
+
+
+async def refuses(port: int) -> bool:
+    """Whether nothing listens there any more."""
+    try:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+    except OSError:
+        return True
+    writer.transport.abort()
+    return False
+
+
+async def test_calls_in_flight_end(directory: Path, credentials: GridCredentials) -> None:
+    """On the way down no wire takes a connection, and the calls that each has taken are answered."""
+    wires = "\n".join(f'  {name}: {{listen: "127.0.0.1:0"}}' for name in SERVERS)
+    (directory / "wherry.yaml").write_text(EVERY_WIRE.format(pki=credentials.ca_path.parent, wires=wires))
+    running = Running(directory / "wherry.yaml")
+    up = await running.up()
+    assert up.old is not None
+    proxy = credentials.proxies["alice"]["demo_admin"]
+    caller = Caller(proxy, credentials.ca_path, token_of(up, "alice", "demo_admin"))
+    asked = {
+        name: wire_and_client for name, wire_and_client in CLIENTS.items() if wire_and_client[0] in SERVERS
+    }
+    assert {wire for wire, _ in asked.values()} == set(SERVERS) - {"dip"}
+
+    with closing(sqlite3.connect(directory / "wherry.db", isolation_level=None)) as foreign:
+        foreign.execute("BEGIN EXCLUSIVE")
+        calls = {
+            name: asyncio.create_task(
+                asyncio.to_thread(
+                    client,
+                    up.addresses.wire(wire),
+                    caller,
+                    "WorkloadManagement/PilotManager",
+                    "addPilotReferences",
+                    [[f"on-the-way-down-{name}"], "demo"],
+                )
+            )
+            for name, (wire, client) in asked.items()
+        }
+        front_door = up.old.front_door
+        await until(lambda: front_door._running.total() == len(calls), 20)
+        running.end()
+        for port in up.addresses.wires.values():
+            await eventually(partial(refuses, port))
+        assert not any(call.done() for call in calls.values())
+        assert not running.task.done()
+        foreign.execute("ROLLBACK")
+    answers = {name: await call for name, call in calls.items()}
+    assert {name: answer["OK"] for name, answer in answers.items()} == dict.fromkeys(calls, True)
+    await asyncio.wait_for(running.task, 20)
+    with closing(sqlite3.connect(directory / "wherry.db")) as database:
+        query = "SELECT count(*) FROM PilotAgents WHERE PilotJobReference LIKE 'on-the-way-down-%'"
+        assert database.execute(query).fetchone() == (len(calls),)
+
+
+async def test_the_end_does_not_wait_for_ever(
+    directory: Path, credentials: GridCredentials, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A call that does not end is given up after its time, and so is a peer that says nothing."""
+    monkeypatch.setattr("wherry.listeners.DRAIN_SECONDS", 0.2)
+    wires = "\n".join(f'  {name}: {{listen: "127.0.0.1:0"}}' for name in SERVERS)
+    (directory / "wherry.yaml").write_text(EVERY_WIRE.format(pki=credentials.ca_path.parent, wires=wires))
+    running = Running(directory / "wherry.yaml")
+    up = await running.up()
+    silent = [await asyncio.open_connection("127.0.0.1", port) for port in up.addresses.wires.values()]
+    tls = client_tls(credentials.proxies["alice"]["demo_admin"], credentials.ca_path)
+    silent += [
+        await asyncio.open_connection("localhost", port, ssl=tls)
+        for wire, port in up.addresses.wires.items()
+        if wire != "dip"
+    ]
+    running.end()
+    await asyncio.wait_for(running.task, 20)
+    for _, writer in silent:
+        writer.transport.abort()

@@ -38,11 +38,13 @@ USERS = ("alice", "bob", "pilot")
 
 @dataclass(frozen=True, slots=True)
 class GridCredentials:
-    """Where the files are: ``proxies`` maps user and group to a proxy file."""
+    """Where the files are: ``proxies`` maps user and group to a proxy file, ``users`` a user to a
+    certificate and its key, of which the user's own proxies can be made."""
 
     ca_path: Path
     host_certificate: Path
     host_key: Path
+    users: dict[str, tuple[Path, Path]]
     proxies: dict[str, dict[str, Path]]
 
 
@@ -52,6 +54,7 @@ def grid_credentials(directory: Path) -> GridCredentials:
         ca_path=directory / "ca",
         host_certificate=directory / "hostcert.pem",
         host_key=directory / "hostkey.pem",
+        users={user: (directory / f"{user}cert.pem", directory / f"{user}key.pem") for user in USERS},
         proxies={
             user: {
                 group: directory / "proxies" / f"{user}.{group}.pem"
@@ -69,15 +72,17 @@ def grid_credentials(directory: Path) -> GridCredentials:
 
 def _usable(credentials: GridCredentials) -> bool:
     """Whether every file is there and ends late enough."""
-    files = [credentials.host_certificate, credentials.host_key]
+    keys = [credentials.host_key, *(key for _, key in credentials.users.values())]
+    files = [credentials.host_certificate, *(file for file, _ in credentials.users.values()), *keys]
     files += [file for groups in credentials.proxies.values() for file in groups.values()]
-    if not all(file.is_file() for file in files) or not any(credentials.ca_path.glob("*.0")):
+    authority = [any(credentials.ca_path.glob(pattern)) for pattern in ("*.0", "*.r0")]
+    if not all(file.is_file() for file in files) or not all(authority):
         return False
     try:
         ends = [
             x509.load_pem_x509_certificate(file.read_bytes()).not_valid_after_utc
             for file in files
-            if file != credentials.host_key
+            if file not in keys
         ]
     except ValueError:
         return False
@@ -94,13 +99,14 @@ def _make(directory: Path, credentials: GridCredentials) -> None:
     keys = iter(make_keys(2 + len(USERS) + len(wanted)))
     authority = Authority.create("Demo CA", key=next(keys))
     authority.write_directory(credentials.ca_path)
+    authority.write_crl(credentials.ca_path)
     authority.issue_host("localhost", key=next(keys)).write_pair(
         credentials.host_certificate, credentials.host_key
     )
     owners = {}
-    for user in USERS:
+    for user, files in credentials.users.items():
         owners[user] = authority.issue_user(user, key=next(keys))
-        owners[user].write_pair(directory / f"{user}cert.pem", directory / f"{user}key.pem")
+        owners[user].write_pair(*files)
     (directory / "proxies").mkdir()
     for user, group, file in wanted:
         make_proxy(owners[user], group, lifetime=PROXY_LIFETIME, key=next(keys)).write(file)

@@ -165,6 +165,10 @@ def _write_client_files(directory: Path, credentials: GridCredentials, up: Servi
         "dirac_cfg": str(client_cfg),
         "plan": str(directory / "plan.yaml"),
         "config": str(directory / "wherry.yaml"),
+        "certificates": {
+            user: {"certificate": str(certificate), "key": str(key)}
+            for user, (certificate, key) in credentials.users.items()
+        },
         "proxies": {
             user: {group: str(file) for group, file in by_group.items()}
             for user, by_group in credentials.proxies.items()

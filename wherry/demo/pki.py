@@ -149,6 +149,34 @@ class Authority(KeyPair):
         path = directory / f"{subject_hash(self.certificate.subject)}.0"
         return _write(path, self.certificate_pem(), 0o644)
 
+    def write_crl(
+        self,
+        directory: Path,
+        revoked: Iterable[KeyPair | x509.Certificate] = (),
+        *,
+        lifetime: timedelta = 30 * DAY,
+    ) -> Path:
+        """Put the list of revoked certificates into the directory, ``<hash>.r0``, in place of an older one.
+
+        ``lifetime`` counts from now to the list's next update; a negative one makes a list out of date.
+        """
+        now = datetime.now(UTC)
+        issued = min(now, now + lifetime) - BACKDATED
+        builder = (
+            x509.CertificateRevocationListBuilder()
+            .issuer_name(self.certificate.subject)
+            .last_update(issued)
+            .next_update(now + lifetime)
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key()), False)
+            .add_extension(x509.CRLNumber(int(now.timestamp() * 1000)), False)
+        )
+        for each in revoked:
+            certificate = each.certificate if isinstance(each, KeyPair) else each
+            entry = x509.RevokedCertificateBuilder().serial_number(certificate.serial_number)
+            builder = builder.add_revoked_certificate(entry.revocation_date(issued).build())
+        text = builder.sign(self.key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+        return _write(directory / f"{subject_hash(self.certificate.subject)}.r0", text, 0o644)
+
     def _sibling(self, unit: str, common_name: str) -> x509.Name:
         names = {NameOID.ORGANIZATIONAL_UNIT_NAME: unit, NameOID.COMMON_NAME: common_name}
         return _extended(self.certificate.subject.rdns[:-1], names)

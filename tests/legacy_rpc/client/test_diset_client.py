@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import io
 import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -13,10 +14,19 @@ from typing import Any
 
 import pytest
 
-from legacy_rpc.client.diset import CallError, Endpoint, call, client_tls
-from legacy_rpc.codecs.diset import frame
+from legacy_rpc.client.diset import (
+    CallError,
+    Endpoint,
+    call,
+    client_tls,
+    download,
+    list_bulk,
+    upload,
+)
+from legacy_rpc.codecs.diset import DisetLimits, frame
 from legacy_rpc.codecs.encodings import DENCODE, JENCODE, Encoding
-from legacy_rpc.messages import Call, Failure, Identity, Outcome, Proposal
+from legacy_rpc.messages import Call, Failure, Identity, Outcome, Proposal, Reply
+from legacy_rpc.servers.diset import DisetServer
 
 ENCODINGS = pytest.mark.parametrize("encoding", [DENCODE, JENCODE], ids=lambda encoding: encoding.name)
 SERVICE = "Test/Echo"
@@ -47,6 +57,7 @@ def endpoint(served: Any, host: str = "localhost") -> Endpoint:
         ("dips://h.example.org:9130/Test/Echo", Endpoint("h.example.org", 9130, SERVICE)),
         ("dips://127.0.0.1:1/Test/Echo/", Endpoint("127.0.0.1", 1, SERVICE)),
         ("dips://[::1]:9130/Test/Echo", Endpoint("::1", 9130, SERVICE)),
+        ("dip://h:9130/Test/Echo", Endpoint("h", 9130, SERVICE, secure=False)),
     ],
 )
 def test_url(url: str, expected: Endpoint) -> None:
@@ -57,7 +68,6 @@ def test_url(url: str, expected: Endpoint) -> None:
 NO_URLS = [
     "",
     "Test/Echo",
-    "dip://h:9130/Test/Echo",
     "https://h:9130/Test/Echo",
     "dips://h/Test/Echo",
     "dips://:9130/Test/Echo",
@@ -156,6 +166,232 @@ async def test_many_calls_at_once(serve, tls: ssl.SSLContext) -> None:
     served = await serve()
     answers = await asyncio.gather(*(call(endpoint(served), "echo", [n], tls) for n in range(30)))
     assert [answer["Value"] for answer in answers] == list(range(30))
+
+
+async def test_dip(serve) -> None:
+    """A `dip` service is called in clear, with and without a proxy at hand; a `dips` service never is."""
+
+    def admit(proposal: Proposal, credential: Any) -> Identity:
+        assert credential is None
+        return Identity("anonymous", "visitor", kind="anonymous")
+
+    served = await serve(admit=admit, make=lambda door, _tls: DisetServer(door, DisetLimits(), None))
+    where = Endpoint("localhost", served.port, SERVICE, secure=False)
+    assert await call(where, "echo", ["x"], None) == {"OK": True, "Value": "x"}
+    assert [each.wire for each in served.calls] == ["dip"]
+    with pytest.raises(CallError, match="dips needs a proxy"):
+        await call(endpoint(served), "echo", ["x"], None)
+
+
+# --- transfers
+
+BLOCK = 1 << 20
+FILE = bytes(range(256)) * 10_000
+
+
+class Files:
+    """Keeps a file, and gives it back."""
+
+    def __init__(self) -> None:
+        self.content = b""
+        self.sizes: list[int] = []
+
+    async def __call__(self, call: Call) -> Outcome:
+        try:
+            if call.incoming is not None:
+                self.sizes = [len(block) async for block in self._kept(call.incoming)]
+            elif call.outgoing is not None:
+                await call.outgoing.send(self.content)
+        except Failure as failure:
+            return failure
+        return Reply([call.method, *call.arguments])
+
+    async def _kept(self, incoming: Any) -> AsyncIterator[bytes]:
+        async for block in incoming.blocks():
+            self.content += block
+            yield block
+
+
+async def pieces(*data: bytes) -> AsyncIterator[bytes]:
+    """A source that is no file."""
+    for piece in data:
+        yield piece
+
+
+@ENCODINGS
+@pytest.mark.parametrize("file", [b"", b"x", FILE], ids=len)
+async def test_file_there_and_back(serve, tls: ssl.SSLContext, encoding: Encoding, file: bytes) -> None:
+    """A file object is sent and another one written to."""
+    files = Files()
+    where = endpoint(await serve(handle=files))
+    sent = await upload(
+        where, "FromClient", ["id", "", len(file)], io.BytesIO(file), tls, encoding=encoding
+    )
+    assert sent == {"OK": True, "Value": ["FileTransfer/FromClient", "id", "", len(file)]}
+    assert files.content == file
+    back = io.BytesIO()
+    received = await download(where, "ToClient", ["id", ""], back, tls, encoding=encoding)
+    assert received == {"OK": True, "Value": ["FileTransfer/ToClient", "id", ""]}
+    assert back.getvalue() == file
+
+
+async def test_stream_there_and_back(serve, tls: ssl.SSLContext) -> None:
+    """Pieces of any length are sent as they come, but for those too long for a block; blocks are handed on."""
+    files = Files()
+    where = endpoint(await serve(handle=files))
+    await upload(where, "BulkFromClient", ["id", "", -1], pieces(FILE[:10], b"", FILE[10:]), tls)
+    assert files.content == FILE
+    assert files.sizes == [10, BLOCK, BLOCK, len(FILE) - 2 * BLOCK - 10]
+    received: list[bytes] = []
+
+    async def take(block: bytes) -> None:
+        received.append(block)
+
+    result = await download(where, "BulkToClient", ["id", ""], take, tls)
+    assert result["OK"] is True
+    assert b"".join(received) == FILE
+    assert await list_bulk(where, ["id", ""], tls) == {
+        "OK": True,
+        "Value": ["FileTransfer/ListBulk", "id", ""],
+    }
+
+
+async def test_transfers_by_dip(serve) -> None:
+    """Files go in clear as well."""
+    files = Files()
+    served = await serve(
+        admit=lambda *_: Identity("anonymous", "visitor"),
+        handle=files,
+        make=lambda door, _tls: DisetServer(door, DisetLimits(), None),
+    )
+    where = Endpoint("localhost", served.port, SERVICE, secure=False)
+    assert (await upload(where, "FromClient", ["id", "", 1], io.BytesIO(FILE), None))["OK"] is True
+    assert files.content == FILE
+
+
+@pytest.mark.parametrize("taken", [0, 1])
+async def test_transfer_that_is_refused(serve, tls: ssl.SSLContext, taken: int) -> None:
+    """The server's error is the result, before and after it has taken blocks; no more is read than was sent."""
+    read: list[int] = []
+
+    async def refuse(call: Call) -> Outcome:
+        if call.incoming is not None:
+            blocks = call.incoming.blocks()
+            for _ in range(taken):
+                await anext(blocks)
+        return Failure("no", 7)
+
+    async def source() -> AsyncIterator[bytes]:
+        for number in range(100):
+            read.append(number)
+            yield b"x"
+
+    where = endpoint(await serve(handle=refuse))
+    refused = {"OK": False, "Errno": 7, "Message": "no"}
+    assert await upload(where, "FromClient", ["id", "", 100], source(), tls) == refused
+    assert len(read) <= taken + 1
+    assert await download(where, "ToClient", ["id", ""], io.BytesIO(), tls) == refused
+    assert await list_bulk(where, ["id", ""], tls) == refused
+    assert (await upload(where, "Sideways", ["id"], source(), tls))["OK"] is False
+
+
+async def test_nothing_to_receive(serve, tls: ssl.SSLContext) -> None:
+    """A server that has nothing to send gives its value, and nothing is written."""
+
+    async def nothing(_call: Call) -> Outcome:
+        return Reply("you have it")
+
+    back = io.BytesIO()
+    where = endpoint(await serve(handle=nothing))
+    result = await download(where, "ToClient", ["id", ""], back, tls)
+    assert (result, back.getvalue()) == ({"OK": True, "Value": "you have it"}, b"")
+
+
+@pytest.mark.parametrize("token", ["", "NoCheckSum"])
+async def test_false_checksum(pki, tls: ssl.SSLContext, token: str) -> None:
+    """A file with another checksum than the server says is an error, unless the token says otherwise."""
+    answers = (s_ok(None), s_ok("Accepted") + s_ok([True, b"x"]), s_ok([False, "0" * 32]) + s_ok("done"))
+    async with scripted(pki, saying(*answers)) as where:
+        result = await download(where, "ToClient", ["id", token], io.BytesIO(), tls)
+    if token:
+        assert result == {"OK": True, "Value": "done"}
+    else:
+        assert result == {"OK": False, "Errno": 0, "Message": "Error in the file CRC"}
+
+
+async def test_errors_of_files(serve, tls: ssl.SSLContext) -> None:
+    """What a source or a sink raises comes out as it is, and the server's method is told."""
+    outcomes: list[Outcome] = []
+    files = Files()
+    files.content = FILE
+
+    async def handle(call: Call) -> Outcome:
+        outcomes.append(await files(call))
+        return outcomes[-1]
+
+    async def broken_source() -> AsyncIterator[bytes]:
+        yield b"x"
+        raise OSError("disk")
+
+    async def broken_sink(_block: bytes) -> None:
+        raise OSError("full")
+
+    served = await serve(handle=handle)
+    with pytest.raises(OSError, match="^disk$"):
+        await upload(endpoint(served), "FromClient", ["id", "", 5], broken_source(), tls)
+    with pytest.raises(OSError, match="^full$"):
+        await download(endpoint(served), "ToClient", ["id", ""], broken_sink, tls)
+    await served.until(lambda: len(outcomes) == 2)
+    assert [str(outcome) for outcome in outcomes] == ["The client has left"] * 2
+
+
+async def test_slow_files_have_no_deadline(serve, tls: ssl.SSLContext) -> None:
+    """The seconds are the server's: a source may take longer."""
+
+    async def slow() -> AsyncIterator[bytes]:
+        await asyncio.sleep(0.6)
+        yield b"x"
+
+    where = endpoint(await serve(handle=Files()))
+    assert (await upload(where, "FromClient", ["id", "", 1], slow(), tls, seconds=0.5))["OK"] is True
+
+
+@pytest.mark.parametrize(
+    ("answers", "words"),
+    [
+        ([], "closed the connection without an answer"),
+        ([s_ok(None), b""], "closed the connection without an answer"),
+        ([s_ok(None), s_ok("Accepted"), b""], "closed the connection without an answer"),
+        ([s_ok(None), s_ok("Accepted") + s_ok(None)], "answered nonsense: "),
+        ([s_ok(None), s_ok("Accepted") + b"garbage"], "answered nonsense: "),
+    ],
+)
+async def test_transfers_not_answered(
+    pki, tls: ssl.SSLContext, answers: list[bytes], words: str
+) -> None:
+    """A server that closes too early or talks nonsense gives an error that says so, in both directions."""
+    async with scripted(pki, saying(*answers)) as where:
+        with pytest.raises(CallError, match=f"^localhost:{where.port} {words}"):
+            await download(where, "ToClient", ["id", ""], io.BytesIO(), tls)
+        with pytest.raises(CallError, match=f"^localhost:{where.port} {words}"):
+            await upload(where, "FromClient", ["id", "", 1], io.BytesIO(b"x"), tls)
+
+
+async def test_transfers_not_answered_in_time(pki, tls: ssl.SSLContext) -> None:
+    """A server that falls silent is given up."""
+
+    async def silence(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(s_ok(None) + s_ok("Accepted"))
+        while await reader.read(65536):
+            pass
+
+    async with scripted(pki, silence) as where:
+        for transfer in (
+            upload(where, "FromClient", ["id", "", 1], io.BytesIO(b"x"), tls, seconds=0.3),
+            download(where, "ToClient", ["id", ""], io.BytesIO(), tls, seconds=0.3),
+        ):
+            with pytest.raises(CallError, match="did not answer within 0.3 s"):
+                await transfer
 
 
 # --- servers that cannot be called

@@ -7,6 +7,7 @@ import datetime
 import enum
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from legacy_rpc.codecs.dencode import decode, encode
+from legacy_rpc.codecs.dencode import _STRING_TOKENS, _VALUES, decode, encode
 from legacy_rpc.messages import PeerError
 
 VECTOR_FILE = Path(__file__).parents[2] / "vectors" / "dencode.json"
@@ -102,6 +103,13 @@ def test_vector(name: str) -> None:
 def test_deviation_is_real(name: str) -> None:
     """A declared deviation is one: DIRAC does something else with a vector of that name."""
     assert DEVIATIONS[name][0] != dirac_outcome(VECTORS[name])
+
+
+@pytest.mark.parametrize("name", [name for name in VECTORS if our_outcome(VECTORS[name]).decoded != REFUSED])
+def test_vector_is_sent_on(name: str) -> None:
+    """What a vector decodes to, also one that no encoder of today writes, is encoded to the same value."""
+    value = decode(bytes.fromhex(our_outcome(VECTORS[name]).encoded))
+    assert repr(decode(encode(value))) == repr(value)
 
 
 # --- values
@@ -364,3 +372,61 @@ def test_longest_int_is_read() -> None:
 def test_bytes_and_str_key_are_one() -> None:
     """Two keys that are one on the wire decode to the last value, as in DIRAC."""
     assert decode(encode({b"k": 1, "k": 2})) == {"k": 2}
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        [number * (2**61 - 1) for number in range(1, 101)],
+        [-number * (2**61 - 1) for number in range(1, 101)],
+        [2.0**exponent for exponent in range(100)],
+        [(number, number) for number in range(100)],
+    ],
+    ids=["multiples", "negative multiples", "floats", "tuples"],
+)
+def test_many_keys_of_one_hash_are_refused(keys: list[Any]) -> None:
+    """Keys that somebody could have chosen to make a dictionary slow are taken only if they are few."""
+    few = dict.fromkeys(keys[:64])
+    assert decode(encode(few)) == few
+    with pytest.raises(PeerError, match="could make it slow"):
+        decode(encode(dict.fromkeys(keys)))
+
+
+@pytest.mark.parametrize(
+    "key", [int, str, lambda number: datetime.date(2000, 1, 1) + datetime.timedelta(number)]
+)
+def test_many_ordinary_keys_are_read(key: Callable[[int], Any]) -> None:
+    """Job ids, names and days may be as many keys as they like."""
+    value = {key(number): number for number in range(5000)}
+    assert decode(encode(value)) == value
+
+
+@pytest.mark.parametrize("length", [0, 1, 9, 10, 64, 65, 99, 100, 999, 8180, 8192, 20_000])
+@pytest.mark.parametrize("letter", ["x", "é", "e", "\udcff"])
+def test_strings_of_every_length(length: int, letter: str) -> None:
+    """Strings that are cut quickly and those that are not come back alike, between other values."""
+    value = [1, letter * length, {"a": letter * length, letter * length: None}, (letter * length, 2.5)]
+    assert decode(encode(value)) == value
+
+
+@pytest.mark.parametrize("start", range(40))
+def test_tokens_across_the_end_of_a_run(start: int) -> None:
+    """Where a long message is cut for reading makes no difference to what is in it."""
+    moment = datetime.datetime.fromisoformat("2024-01-02 03:04:05.678901")
+    value = [
+        "x" * start,
+        *[["abc", 1e20, -12345, moment, moment.date(), moment.time(), True, None, ()]] * 300,
+    ]
+    assert decode(encode(value)) == value
+
+
+def test_what_is_remembered_is_bounded() -> None:
+    """However many short texts come, few are kept, and no long one."""
+    for number in range(3):
+        value = [f"{number} {text}" for text in range(5000)]
+        assert decode(encode(value)) == value
+    long = "z" * 1000
+    assert decode(encode(long)) == long
+    for memory in (_VALUES, _STRING_TOKENS):
+        assert len(memory) <= 4096
+        assert max(map(len, memory)) <= 64

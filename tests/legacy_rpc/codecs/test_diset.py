@@ -246,20 +246,6 @@ def asked_in(each: Exchange) -> tuple[Proposal, list[Any]]:
     return Proposal(service, action, method, extra, version, setup, vo), *(arguments or [[]])
 
 
-@pytest.mark.parametrize("name", TRANSFERS)
-def test_file_transfer_is_proposed(name: str) -> None:
-    """The proposal of a file transfer is read like any other, and can be refused in its encoding."""
-    each = TRANSFERS[name]
-    conversation = ServerConversation(DisetLimits())
-    conversation.feed(wire(each.sent[:1]))
-    proposal = conversation.next_event()
-    assert isinstance(proposal, Proposal)
-    assert (proposal.action, proposal.service) == ("FileTransfer", "Test/Echo")
-    assert proposal.method in {"FromClient", "ToClient", "ListBulk"}
-    refusal = Failure("FileTransfer is not a known action type")
-    assert conversation.refuse(refusal) == frame(each.encoding.encode(refusal.as_result()))
-
-
 # --- proposals
 
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import re
 import zlib
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from legacy_rpc.codecs.encodings import DENCODE, JENCODE, Encoding
 from legacy_rpc.services.catalogue import all_services
+from legacy_rpc.services.table import Common
 from shared_db.cfg import CfgSection, parse_cfg
+from shared_db.connection import Databases
 
 SERVER = "Configuration/Server"
 SERVICES = sorted(all_services().catalogue)
@@ -186,3 +188,97 @@ async def test_wrong_arguments(make_old_side, arguments: list[Any], message: str
     """A version is a text."""
     answer = await make_old_side().call(SERVER, "getCompressedDataIfNewer", *arguments)
     assert answer == {"OK": False, "Errno": 0, "Message": message}
+
+
+# --- what administrators ask
+
+
+@pytest.fixture
+def administrator(make_old_side) -> Any:
+    """A front door where alice's group demo_admin may administer the configuration."""
+    side = make_old_side()
+    text = side.registry.path.read_text()
+    side.registry.path.write_text(text.replace("Operator, NormalUser", "Operator, CSAdministrator"))
+    assert side.registry.refresh()
+    return side
+
+
+async def test_versions(administrator, callers) -> None:
+    """There is one version, that in force; its content is the data that clients download."""
+    side = administrator
+    ask = {"caller": callers.admin}
+    version = seen(await side.call(SERVER, "getVersion"))
+    assert seen(await side.call(SERVER, "getCommitHistory")) == [["registry", version]]
+    assert seen(await side.call(SERVER, "getCommitHistory", 1)) == [["registry", version]]
+    data = seen(await side.call(SERVER, "getCompressedData"))
+    assert seen(await side.call(SERVER, "getVersionContents", [version], **ask)) == [data]
+    assert seen(await side.call(SERVER, "getVersionContents", [], **ask)) == []
+    answer = await side.call(SERVER, "getVersionContents", [version, "1999"], **ask)
+    assert answer["Message"] == "Can't get contents for version 1999: Version 1999 does not exist"
+    answer = await side.call(SERVER, "getVersionContents", [version] * 101, **ask)
+    assert answer["Message"] == "100 versions at a time"
+    answer = await side.call(SERVER, "getCommitHistory", "x")
+    assert answer["Message"] == "Server error while serving getCommitHistory: limit is no number: 'x'"
+
+
+WRITES = [
+    ("commitNewData", b"x"),
+    ("commitNewData", "x"),
+    ("rollbackToVersion", "1999"),
+    ("forceGlobalConfigurationUpdate",),
+    ("refreshConfiguration", True),
+]
+
+
+@pytest.mark.parametrize("call", WRITES)
+async def test_writes_are_refused(administrator, callers, call: tuple[Any, ...]) -> None:
+    """An administrator is told what to do instead, anybody else that it is not theirs to do."""
+    side = administrator
+    before = side.registry.path.read_text()
+    assert seen(await side.call(SERVER, "writeEnabled")) is False
+    answer = await side.call(SERVER, *call, caller=callers.admin)
+    assert "edit its registry file" in answer["Message"]
+    for other in (callers.alice, callers.bob):
+        assert (await side.call(SERVER, *call, caller=other))["Errno"] == 1111
+    assert side.registry.path.read_text() == before
+
+
+async def test_slaves_are_refused(administrator, callers) -> None:
+    """A trusted host is told that there are none; nobody else may ask."""
+    url = "dips://slave.example.org:9135/Configuration/Server"
+    answer = await administrator.call(SERVER, "publishSlaveServer", url, caller=callers.host, extra="hosts")
+    assert answer["Message"].startswith(f"{url} is not taken up as a slave")
+    answer = await administrator.call(SERVER, "publishSlaveServer", url, caller=callers.admin)
+    assert answer["Errno"] == 1111
+
+
+async def test_wrong_data_to_commit(administrator, callers) -> None:
+    """The error prints the declared types as DIRAC does."""
+    answer = await administrator.call(SERVER, "commitNewData", 5, caller=callers.admin)
+    assert answer["Message"] == (
+        f"Type mismatch in parameter 0 (starting with param 0) Received {int}, expected {(bytes, str)}"
+    )
+
+
+# --- the new side
+
+
+@pytest.mark.parametrize(
+    ("own", "served"),
+    [("", "https://rest.example.org"), ("URL = https://diracx.example.org", "https://diracx.example.org")],
+)
+async def test_url_of_the_new_side(make_old_side, registry, own: str, served: str) -> None:
+    """Clients are told where it is, unless the registry file says so itself; a server's secret is not told."""
+    text = registry.path.read_text() + f"DiracX\n{{\nLegacyExchangeApiKey = secret\n{own}\n}}\n"
+    registry.path.write_text(text)
+    assert registry.refresh()
+    common = Common(cast(Databases, None), registry, public, rest_url="https://rest.example.org")
+    cfg = await download(make_old_side(common=common))
+    assert cfg.get("DiracX/URL") == served
+    assert cfg.get("DiracX/LegacyExchangeApiKey") is None
+    assert registry.cfg.get("DiracX/LegacyExchangeApiKey") == "secret"
+
+
+async def test_no_new_side(make_old_side) -> None:
+    """Without one there is no URL."""
+    assert (await download(make_old_side())).get("DiracX/URL") is None

@@ -1,0 +1,253 @@
+"""DIRAC's JSON over HTTPS: what its forms and answers are to the HTTP shell."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import tempfile
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from typing import IO, Any
+
+from legacy_rpc.authorisation import ANONYMOUS
+from legacy_rpc.codecs.dirac_https import (
+    DOWNLOAD,
+    MULTIPART,
+    UPLOAD,
+    URLENCODED,
+    HttpsLimits,
+    Question,
+    TooLarge,
+    UploadReader,
+    read_form,
+    read_question,
+)
+from legacy_rpc.codecs.encodings import JENCODE_PLAIN
+from legacy_rpc.messages import FILE_TRANSFER, Errno, Failure, Identity, Outcome, PeerError, Proposal, Reply
+from legacy_rpc.servers import gently
+from legacy_rpc.servers.door import BLOCK_BYTES, STREAMS, Door, FileInMemory
+from legacy_rpc.servers.http import CHALLENGE, TEXT, Exchange, HttpRefusal, HttpReply
+
+logger = logging.getLogger(__name__)
+
+JSON = "application/json"
+# A client of `requests` reads a file's body as text before it stores its bytes; without a character set it
+# would try every one that it knows.
+BYTES = "application/octet-stream; charset=latin-1"
+
+# The status of a failure in place of a file, whose client looks at nothing else before it stores the body.
+NO_FILE = 500
+NOT_IMPLEMENTED = 501
+# DIRAC's HTTPS services say who somebody is only to somebody.
+WHOAMI = "whoami"
+_STATUSES = {"unknown-service": 404}
+_USER_AGENT = 64
+
+
+class DiracHttps:
+    """The wire of DIRAC's TornadoClient."""
+
+    name = "https"
+    media_types = (URLENCODED, MULTIPART)
+
+    def __init__(self, door: Door, limits: HttpsLimits) -> None:
+        self._door = door
+        self._limits = limits
+
+    def refuse(self, status: int, problem: str) -> HttpReply:
+        """A text, which clients show behind the status."""
+        return HttpReply(problem.encode(), TEXT, status)
+
+    async def answer(self, exchange: Exchange) -> HttpReply | None:
+        """Answer one form."""
+        try:
+            received = await self._receive(exchange)
+        except TooLarge as error:
+            raise HttpRefusal(413, str(error), close=True) from error
+        except PeerError as error:
+            raise HttpRefusal(400, str(error)) from error
+        try:
+            return await self._answer(exchange, received)
+        except PeerError as error:
+            raise HttpRefusal(400, str(error)) from error
+        finally:
+            if received.file is not None:
+                received.file.close()
+
+    # --- requests
+
+    async def _receive(self, exchange: Exchange) -> _Received:
+        """The form, whole; a file in it is on disk."""
+        chunks: list[bytes] = []
+        size = 0
+        # Whether it is an upload need not be found out first where the length says it.
+        upload = (exchange.length or 0) > self._limits.message
+        async with aclosing(exchange.chunks(self._limits.body, self._limits.message)) as body:
+            if not upload:
+                async for chunk in body:
+                    chunks.append(chunk)
+                    size += len(chunk)
+                    if size > self._limits.message:
+                        upload = True
+                        break
+            if upload:
+                return await self._receive_upload(exchange, chunks, body)
+        form = read_form(b"".join(chunks), exchange.headers.get("Content-Type", ""))
+        return _Received(self._question(exchange, form))
+
+    async def _receive_upload(
+        self, exchange: Exchange, chunks: Sequence[bytes], body: AsyncIterator[bytes]
+    ) -> _Received:
+        """A form that is larger than a message: only a file may be, and only of someone who has a name."""
+        if exchange.content_type != URLENCODED:
+            raise TooLarge(f"A call is larger than the limit of {self._limits.message} bytes")
+        if exchange.credential is None:
+            raise HttpRefusal(401, "A file is taken from a known caller only", close=True)
+        reader, file = UploadReader(self._limits), SpooledFile()
+        try:
+            for chunk in chunks:
+                await file.append(reader.feed(chunk))
+                await asyncio.sleep(0)
+            async for chunk in body:
+                await file.append(reader.feed(chunk))
+            form, arguments, short = reader.end()
+            await file.append(short)
+            return _Received(self._question(exchange, form), arguments, file)
+        except BaseException:
+            file.close()
+            raise
+
+    def _question(self, exchange: Exchange, form: Any) -> Question:
+        client = exchange.headers.get("User-Agent", "")[:_USER_AGENT]
+        return read_question(exchange.path, form, wire=self.name, peer=exchange.peer, client_version=client)
+
+    # --- answers
+
+    async def _answer(self, exchange: Exchange, received: _Received) -> HttpReply | None:
+        question = received.question
+        direction = STREAMS.get(question.proposal.method)
+        proposal = question.proposal
+        if direction is not None:
+            proposal = replace(proposal, action=FILE_TRANSFER, method=direction)
+        try:
+            identity = self._door.admit(proposal, exchange.credential)
+        except Failure as failure:
+            return self._not_admitted(failure)
+        if proposal.method == WHOAMI and identity.kind == ANONYMOUS:
+            raise HttpRefusal(401, "whoami is answered to known callers only", CHALLENGE)
+        arguments = received.arguments
+        if arguments is None:
+            arguments = question.arguments(self._limits.depth)
+        if question.proposal.method == DOWNLOAD:
+            return await self._download(exchange, question, proposal, identity, arguments)
+        if question.proposal.method == UPLOAD:
+            try:
+                file = received.file or _file_in(arguments)
+            except Failure as failure:
+                return await _reply(failure)
+            call = proposal.call(arguments[:3], identity, incoming=file)
+        else:
+            call = proposal.call(arguments, identity)
+        return await _reply(await exchange.asking(self._door.handle(call)))
+
+    def _not_admitted(self, failure: Failure) -> HttpReply:
+        """DIRAC's services have a status for who may not, and its clients have words for it."""
+        status = 401 if failure.errno == Errno.ENOAUTH else _STATUSES.get(failure.reason, 400)
+        reply = self.refuse(status, failure.message)
+        return replace(reply, headers=CHALLENGE) if status == 401 else reply
+
+    async def _download(
+        self,
+        exchange: Exchange,
+        question: Question,
+        proposal: Proposal,
+        identity: Identity,
+        arguments: Sequence[Any],
+    ) -> HttpReply | None:
+        if not question.raw:
+            file = BoundedFile(self._limits.message)
+            call = proposal.call(arguments, identity, outgoing=file)
+            outcome = await exchange.asking(self._door.handle(call))
+            sent = isinstance(outcome, Reply) and file.size
+            return await _reply(Reply(bytes(file.content)) if sent else outcome)
+        call = proposal.call(arguments, identity, outgoing=exchange.stream(BYTES))
+        outcome = await exchange.asking(self._door.handle(call))
+        if isinstance(outcome, Reply):
+            return None
+        status = NOT_IMPLEMENTED if outcome.reason == "unknown-method" else NO_FILE
+        return self.refuse(status, outcome.message)
+
+
+@dataclass(frozen=True, slots=True)
+class _Received:
+    """A form; ``arguments`` and ``file`` are there where a file had to be read apart from it."""
+
+    question: Question
+    arguments: Sequence[Any] | None = None
+    file: SpooledFile | None = None
+
+
+async def _reply(outcome: Outcome) -> HttpReply:
+    """The outcome as DIRAC's HTTPS services send it; a value that cannot be sent becomes an error."""
+    try:
+        return HttpReply(await gently.encode(outcome.as_result(), JENCODE_PLAIN), JSON)
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        unsendable = Failure(f"The result cannot be sent: {error}")
+        return HttpReply(JENCODE_PLAIN.encode(unsendable.as_result()), JSON)
+
+
+def _file_in(arguments: Sequence[Any]) -> FileInMemory:
+    """The file among an upload's arguments.  Raises Failure."""
+    if len(arguments) != 4:
+        raise Failure(f"{UPLOAD} takes fileID, token, size and data")
+    data = arguments[3]
+    content = data.encode("utf-8", "surrogateescape") if isinstance(data, str) else data
+    if not isinstance(content, bytes):
+        raise Failure(f"{UPLOAD}: data must be bytes")
+    return FileInMemory(bytearray(content))
+
+
+class BoundedFile(FileInMemory):
+    """A file that becomes a value: it must fit into a message."""
+
+    def __init__(self, largest: int) -> None:
+        super().__init__()
+        self._largest = largest
+
+    async def send(self, data: bytes) -> None:
+        """Add to the content.  Raises Failure."""
+        if len(self.content) + len(data) > self._largest:
+            raise Failure(f"The file is larger than {self._largest} bytes: ask for it with rawContent=True")
+        await super().send(data)
+
+
+class SpooledFile:
+    """A file that was sent before its call could begin: an Incoming on disk."""
+
+    def __init__(self) -> None:
+        self._file: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the call
+        self._block = bytearray()
+        self.size = 0
+
+    async def append(self, data: bytes) -> None:
+        """Add to the file."""
+        self._block += data
+        self.size += len(data)
+        if len(self._block) >= BLOCK_BYTES:
+            await self._write()
+
+    async def _write(self) -> None:
+        block, self._block = self._block, bytearray()
+        await asyncio.to_thread(self._file.write, block)
+
+    async def blocks(self) -> AsyncIterator[bytes]:
+        """The content, from its beginning."""
+        await self._write()
+        await asyncio.to_thread(self._file.seek, 0)
+        while block := await asyncio.to_thread(self._file.read, BLOCK_BYTES):
+            yield block
+
+    def close(self) -> None:
+        """It is needed no more."""
+        self._file.close()

@@ -1,0 +1,162 @@
+"""Framework/BundleDelivery: authorities' certificates and CRLs (legacy-methods.md, section 11)."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import hashlib
+import io
+import re
+import tarfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from legacy_rpc.files import Stamp, stamps
+from legacy_rpc.messages import Failure
+from legacy_rpc.services.table import Context, Service
+
+# What each bundle takes from the directory of authorities.
+BUNDLES = {
+    "CAs": re.compile(r".+\.(\d+|pem|signing_policy)"),
+    "CRLs": re.compile(r".+\.r\d+"),
+}
+# The text of one certificate or CRL.
+PEM = re.compile(rb"-----BEGIN (CERTIFICATE|X509 CRL)-----.+?-----END \1-----\n?", re.DOTALL)
+PRIVATE = b"PRIVATE KEY-----"
+BLOCK_BYTES = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """One bundle: ``archive`` is a tar.gz, ``texts`` what can be had under its plain name, PEM one by one.
+
+    ``version`` is an MD5, DIRAC's choice for comparing bundles, which protects nothing.
+    """
+
+    version: str
+    archive: bytes
+    texts: bytes
+
+
+def make_bundle(files: Sequence[Path]) -> Bundle | None:
+    """The bundle of some files, in the order of their names; None if there is nothing in them.
+
+    Its bytes depend on nothing but names and contents.  What holds a private key is left out.
+    """
+    contents = [(file.name, content) for file in sorted(files) if (content := _content(file))]
+    if not contents:
+        return None
+    version = hashlib.md5(usedforsecurity=False)
+    buffer = io.BytesIO()
+    with (
+        gzip.GzipFile(fileobj=buffer, mode="wb", mtime=0) as zipped,
+        tarfile.open(fileobj=zipped, mode="w|") as tar,
+    ):
+        for name, content in contents:
+            member = tarfile.TarInfo(name)
+            member.size, member.mode = len(content), 0o644
+            tar.addfile(member, io.BytesIO(content))
+            version.update(name.encode() + b"\0" + content)
+    return Bundle(version.hexdigest(), buffer.getvalue(), b"".join(_texts(contents)))
+
+
+def _content(file: Path) -> bytes:
+    """A file's content; nothing of what has gone, cannot be read or is secret."""
+    try:
+        content = file.read_bytes()
+    except OSError:
+        return b""
+    return b"" if PRIVATE in content else content
+
+
+def _texts(contents: Sequence[tuple[str, bytes]]) -> Iterator[bytes]:
+    """Every certificate or CRL once: directories have them under several names."""
+    seen = set()
+    for _, content in contents:
+        for match in PEM.finditer(content):
+            text = match[0].rstrip() + b"\n"
+            if text not in seen:
+                seen.add(text)
+                yield text
+
+
+class Bundler:
+    """The bundles of one directory, made anew when it changes."""
+
+    def __init__(self) -> None:
+        self._made: dict[tuple[Path, str], tuple[Mapping[Path, Stamp], Bundle | None]] = {}
+
+    def get(self, directory: Path, name: str) -> Bundle | None:
+        """A bundle; None if it is empty.  Reads files: to be called in a thread."""
+        try:
+            found = stamps(directory, BUNDLES[name])
+        except OSError as error:
+            raise Failure(f"The directory of authorities cannot be read: {error}") from error
+        made = self._made.get((directory, name))
+        if made is None or made[0] != found:
+            made = found, make_bundle([file for file in found if file.is_file()])
+            self._made[directory, name] = made
+        return made[1]
+
+
+bundle_delivery = Service("Framework/BundleDelivery", handler_class="BundleDeliveryHandlerMixin")
+_bundler = Bundler()
+
+
+@bundle_delivery.transfer("ToClient")
+async def toClient(context: Context, fileId: Any, token: Any = "") -> str | None:
+    """Send ``CAs`` or ``CRLs``: the name alone gives one file of PEM texts, ``[name, version]`` a tar.gz.
+
+    Answers the version, and sends nothing if it is the client's.
+    """
+    assert context.call.outgoing is not None
+    if isinstance(fileId, str) and fileId in BUNDLES:
+        bundle = await _bundle(context, fileId)
+        if bundle is not None:
+            await _send(context, bundle.texts)
+        return None
+    name, version = _wanted(fileId)
+    if name not in BUNDLES:
+        raise Failure(f"Unknown bundle {name}")
+    bundle = await _bundle(context, name)
+    if bundle is None:
+        raise Failure(f"Empty bundle {name}")
+    if version != bundle.version:
+        await _send(context, bundle.archive)
+    return bundle.version
+
+
+@bundle_delivery.method()
+async def getListOfBundles(context: Context) -> dict[str, tuple[str | None, bytes | None]]:
+    """``{name: (version, tar.gz)}``, ``(None, None)`` for an empty one; releases up to 8.0 have it."""
+    bundles = {name: await _bundle(context, name) for name in BUNDLES}
+    return {name: (each.version, each.archive) if each else (None, None) for name, each in bundles.items()}
+
+
+def _wanted(file_id: Any) -> tuple[Any, Any]:
+    """The name and the version that the client has."""
+    match file_id:
+        case str():
+            return file_id, ""
+        case []:
+            raise Failure("No bundle specified!")
+        case [str(name)]:
+            return name, ""
+        case [str(name), version, *_]:
+            return name, version
+    return None, ""
+
+
+async def _bundle(context: Context, name: str) -> Bundle | None:
+    directory = context.common.ca_path
+    if directory is None:
+        raise Failure("This server has no directory of authorities: add `tls: ca_path` to wherry.yaml")
+    return await asyncio.to_thread(_bundler.get, directory, name)
+
+
+async def _send(context: Context, data: bytes) -> None:
+    assert context.call.outgoing is not None
+    for start in range(0, len(data), BLOCK_BYTES):
+        await context.call.outgoing.send(data[start : start + BLOCK_BYTES])

@@ -1,0 +1,221 @@
+"""A call means the same on all wires: one body per method runs over each, and the replies are compared.
+
+What a wire cannot carry is taken from all of them first: keys are compared as texts, sequences as lists,
+times to the second, bytes as what DIRAC's clients make of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import zlib
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from wire_clients import Caller, clients
+
+from legacy_rpc.codecs.grpc_schema import Schema
+from legacy_rpc.messages import Identity
+from legacy_rpc.services.catalogue import all_services
+from wherry.build import principal_of
+from wherry.config import load_config
+from wherry.demo.credentials import GridCredentials
+from wherry.serve import Serving, serving
+from wherry.signatures import signatures
+
+PILOTS = "WorkloadManagement/PilotManager"
+MONITORING = "WorkloadManagement/JobMonitoring"
+MANAGER = "WorkloadManagement/JobManager"
+CONFIGURATION = "Configuration/Server"
+PROXIES = "Framework/ProxyManager"
+BUNDLES = "Framework/BundleDelivery"
+WAITING_JOBS = (5, 53, 101, 149, 197, 245)
+
+
+def same(value: Any) -> Any:
+    """A value as all wires carry it."""
+    if isinstance(value, Mapping):
+        return {str(key): same(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [same(each) for each in value]
+    if isinstance(value, datetime):
+        return value.replace(microsecond=0, tzinfo=None)
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    return value
+
+
+def shape(value: Any) -> Any:
+    """What is left of a value that is another one at every call: its keys and types."""
+    if isinstance(value, Mapping):
+        return {str(key): shape(each) for key, each in value.items()}
+    if isinstance(value, datetime | date):
+        return datetime
+    return type(value)
+
+
+@dataclass(frozen=True)
+class Example:
+    """Arguments of a method, for the n-th wire, and how much of the replies must be equal."""
+
+    arguments: Callable[[int], list[Any]] = lambda _number: []
+    seen: Callable[[Any], Any] = same
+
+
+def given(*arguments: Any, seen: Callable[[Any], Any] = same) -> Example:
+    """The same arguments on every wire."""
+    return Example(lambda _number: list(arguments), seen)
+
+
+def unpacked(reply: Any) -> Any:
+    """Compressed data as the text it holds: DEncode has no bytes, DIRAC's HTTPS sends them as base64."""
+
+    def text(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {key: text(each) for key, each in value.items()}
+        if isinstance(value, bytes):
+            return zlib.decompress(value).decode()
+        if isinstance(value, str) and value[:1] == "x":
+            return zlib.decompress(value.encode("utf-8", "surrogateescape")).decode()
+        if isinstance(value, str) and value.startswith("eN"):
+            return zlib.decompress(base64.b64decode(value)).decode()
+        return value
+
+    return text(reply)
+
+
+def job_ids_apart(reply: Any) -> Any:
+    """A reply about one job of the wire's own."""
+    return {key: [len(value)] if isinstance(value, list) else value for key, value in same(reply).items()}
+
+
+EXAMPLES: dict[tuple[str, str], list[Example]] = {
+    (PILOTS, "addPilotReferences"): [
+        Example(lambda n: [[f"a-{n}", f"b-{n}"], "demo", "HTCondorCE", {f"a-{n}": f"stamp-{n}"}]),
+        given("no list", "demo"),
+    ],
+    (PILOTS, "getPilotInfo"): [
+        given(["htcondorce://ce01.lyon.example.org/1.0"]),
+        given("nowhere"),
+        given([]),
+        given(12),
+    ],
+    (PILOTS, "getPilotSummary"): [given(), given("", ""), given("2030-01-01", "")],
+    (PILOTS, "setPilotStatus"): [given("nowhere", "Done"), given("reference"), given(1, "Done")],
+    (MONITORING, "getJobsStatus"): [given([1, 2, 100000]), given("no number"), given(None), given()],
+    (MONITORING, "getJobsStates"): [given([1, 2]), given(3)],
+    (MANAGER, "killJob"): [
+        Example(lambda n: [[WAITING_JOBS[n]]], job_ids_apart),
+        given([100000]),
+        given([]),
+    ],
+    (CONFIGURATION, "getVersion"): [given()],
+    (CONFIGURATION, "getCompressedData"): [given(seen=unpacked)],
+    (CONFIGURATION, "getCompressedDataIfNewer"): [given("0", seen=unpacked), given("9999")],
+}
+# Of every service, asked of one.
+BUILTIN: dict[str, Example] = {
+    "ping": given(seen=shape),
+    "whoami": Example(seen=lambda reply: {key: reply["Value"][key] for key in ("username", "group", "DN")}),
+    "echo": given("héllo €\n<&>"),
+}
+EXAMPLES |= {(MONITORING, name): [example] for name, example in BUILTIN.items()}
+
+CONFIG = """\
+database: sqlite:///wherry.db
+registry: registry.cfg
+plan: plan.yaml
+tls: {{certificate: {pki}/hostcert.pem, key: {pki}/hostkey.pem, ca_path: {pki}/ca}}
+legacy:
+  dips: {{listen: "127.0.0.1:0"}}
+  https: {{listen: "127.0.0.1:0"}}
+  xmlrpc: {{listen: "127.0.0.1:0"}}
+  msgpack: {{listen: "127.0.0.1:0"}}
+  grpc: {{listen: "127.0.0.1:0"}}
+  public_host: localhost
+auth: {{issuer: "https://test.invalid/"}}
+"""
+CLIENTS = clients(Schema(signatures(all_services())))
+
+
+@dataclass
+class Bridge:
+    """A grid on every wire."""
+
+    up: Serving
+    credentials: GridCredentials
+
+    def caller(self, user: str, group: str) -> Caller:
+        """A user with a proxy and a token."""
+        assert self.up.old is not None
+        dn = f"/DC=org/DC=wherry/OU=people/CN={user}"
+        registry = self.up.new.registry.current
+        principal = principal_of(
+            Identity(user, group, dn=dn, vo="demo", properties=registry.properties_of(group)), registry
+        )
+        assert principal is not None
+        token = self.up.new.issuer.mint(principal).text
+        return Caller(self.credentials.proxies[user][group], self.credentials.ca_path, token)
+
+    async def ask(
+        self, name: str, caller: Caller, service: str, method: str, arguments: list[Any]
+    ) -> dict[str, Any]:
+        """One call over one wire."""
+        wire, client = CLIENTS[name]
+        place = self.up.addresses.wire(wire)
+        return await asyncio.to_thread(client, place, caller, service, method, arguments)
+
+
+@pytest.fixture
+async def bridge(directory: Path, credentials: GridCredentials) -> AsyncIterator[Bridge]:
+    """A grid on every wire, that is up."""
+    (directory / "wherry.yaml").write_text(CONFIG.format(pki=credentials.ca_path.parent))
+    async with serving(load_config(directory / "wherry.yaml")) as up:
+        yield Bridge(up, credentials)
+
+
+def test_every_method_has_an_example() -> None:
+    """What is not here would not be compared."""
+    methods = {
+        (service, method) for service, methods in all_services().catalogue.items() for method in methods
+    }
+    assert {key for key in EXAMPLES if key[1] not in BUILTIN} == methods
+
+
+@pytest.mark.parametrize("method", EXAMPLES, ids=".".join)
+async def test_same_on_every_wire(bridge: Bridge, method: tuple[str, str]) -> None:
+    """Values, and DIRAC's errors, come out alike."""
+    caller = bridge.caller("alice", "demo_admin")
+    for example in EXAMPLES[method]:
+        replies = {
+            name: await bridge.ask(name, caller, *method, example.arguments(number))
+            for number, name in enumerate(CLIENTS)
+        }
+        seen = {name: comparable(reply, example.seen) for name, reply in replies.items()}
+        for name, one in seen.items():
+            assert one == seen["dips-json"], name
+
+
+def comparable(reply: dict[str, Any], seen: Callable[[Any], Any]) -> Any:
+    """What must be equal of a reply; further keys of S_OK are not on every wire."""
+    if not reply["OK"]:
+        return reply["Message"]
+    return seen({"OK": True, "Value": reply["Value"]})
+
+
+async def test_refused_on_every_wire(bridge: Bridge) -> None:
+    """Who may not call is refused everywhere, and what is not there is not there."""
+    bob = bridge.caller("bob", "demo_user")
+    for name in CLIENTS:
+        if name == "https":  # by status: test_https.py
+            continue
+        refused = await bridge.ask(name, bob, PILOTS, "setPilotStatus", ["nowhere", "Done"])
+        assert (refused["OK"], refused["Errno"]) == (False, 1111), name
+        unknown = await bridge.ask(name, bob, MONITORING, "noSuchMethod", [])
+        assert unknown["Message"] == "Unknown method noSuchMethod", name
+        elsewhere = await bridge.ask(name, bob, "No/Service", "ping", [])
+        assert elsewhere["Message"] == "No/Service is not up in this server", name
