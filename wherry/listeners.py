@@ -149,6 +149,7 @@ async def listening(config: Config, parts: Parts, sockets: Sockets) -> AsyncIter
             servers[name] = server
         for name, server in servers.items():
             for _, bound in sockets.under(f"legacy.{name}."):
+                stack.callback(bound.close)  # or the kernel would go on to accept, and callers to wait
                 stack.push_async_callback(server.listen(bound).close)
         yield
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
 from http import HTTPStatus
@@ -117,7 +118,7 @@ class HttpsClient:
         try:
             async with self._session.post(
                 url,
-                data=form,
+                data=io.BytesIO(form),  # aiohttp sends this in pieces
                 headers=headers,
                 ssl=tls,
                 allow_redirects=False,

@@ -456,7 +456,7 @@ def _not_xml_rpc(problem: str) -> RequestError:
     return RequestError(FaultCode.NOT_XML_RPC, f"XML-RPC: {problem}")
 
 
-_INTEGER = re.compile(r"([+-]?)0*([0-9]{1,19})", re.ASCII)
+_INTEGER = re.compile(r"[+-]?[0-9]{1,40}", re.ASCII)
 _DOUBLE = re.compile(
     r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,5})?|[+-]?(?:nan|inf|infinity)",
     re.ASCII | re.IGNORECASE,
@@ -476,8 +476,7 @@ _LONGEST_TAG = 64 * 1024
 
 def _read_int(text: str) -> int:
     digits = text.strip()
-    match = _INTEGER.fullmatch(digits)
-    value = int(match[1] + match[2]) if match else None
+    value = int(digits) if _INTEGER.fullmatch(digits) else None
     if value is None or not _INT64[0] <= value <= _INT64[1]:
         raise _not_xml_rpc(f"not an integer of 64 bits: {digits[:30]!r}")
     return value

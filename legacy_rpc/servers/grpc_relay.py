@@ -77,6 +77,8 @@ class LocalSocket:
 
     async def close(self, until: float) -> None:
         """Let clients take what is left for them, up to a time on the loop's clock, and remove everything."""
+        for connection in tuple(self._connections.values()):
+            connection.wind_up()
         with suppress(TimeoutError):
             async with asyncio.timeout_at(until):
                 await self._empty.wait()
@@ -170,6 +172,13 @@ class RelayedConnection(SecureProtocol):
         self.stop_waiting()
         if self._inside is not None:
             self._inside.resume_reading()
+
+    def wind_up(self) -> None:
+        """Have the server close the connection when it has written everything."""
+        if self._inside is None:
+            self.abort()
+        elif not self._inside.is_closing():
+            self._inside.write_eof()
 
     def closed_inside(self) -> None:
         """The server has ended the connection: let the client have the rest."""

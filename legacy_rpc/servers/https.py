@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import tempfile
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
@@ -29,20 +28,17 @@ from legacy_rpc.servers import gently
 from legacy_rpc.servers.door import BLOCK_BYTES, STREAMS, Door, FileInMemory
 from legacy_rpc.servers.http import CHALLENGE, TEXT, Exchange, HttpRefusal, HttpReply
 
-logger = logging.getLogger(__name__)
-
 JSON = "application/json"
 # A client of `requests` reads a file's body as text before it stores its bytes; without a character set it
 # would try every one that it knows.
 BYTES = "application/octet-stream; charset=latin-1"
 
-# The status of a failure in place of a file, whose client looks at nothing else before it stores the body.
-NO_FILE = 500
-NOT_IMPLEMENTED = 501
+# The status of a failure in place of a file: its client looks at nothing else before it stores the body.
+NO_FILE, NO_FILES_HERE = 500, 501
 # DIRAC's HTTPS services say who somebody is only to somebody.
 WHOAMI = "whoami"
-_STATUSES = {"unknown-service": 404}
-_USER_AGENT = 64
+# How many characters of a User-Agent are kept as the client's version.
+USER_AGENT = 64
 
 
 class DiracHttps:
@@ -119,7 +115,7 @@ class DiracHttps:
             raise
 
     def _question(self, exchange: Exchange, form: Any) -> Question:
-        client = exchange.headers.get("User-Agent", "")[:_USER_AGENT]
+        client = exchange.headers.get("User-Agent", "")[:USER_AGENT]
         return read_question(exchange.path, form, wire=self.name, peer=exchange.peer, client_version=client)
 
     # --- answers
@@ -153,9 +149,9 @@ class DiracHttps:
 
     def _not_admitted(self, failure: Failure) -> HttpReply:
         """DIRAC's services have a status for who may not, and its clients have words for it."""
-        status = 401 if failure.errno == Errno.ENOAUTH else _STATUSES.get(failure.reason, 400)
-        reply = self.refuse(status, failure.message)
-        return replace(reply, headers=CHALLENGE) if status == 401 else reply
+        if failure.errno == Errno.ENOAUTH:
+            return replace(self.refuse(401, failure.message), headers=CHALLENGE)
+        return self.refuse(404, failure.message)  # there is no such service
 
     async def _download(
         self,
@@ -175,7 +171,7 @@ class DiracHttps:
         outcome = await exchange.asking(self._door.handle(call))
         if isinstance(outcome, Reply):
             return None
-        status = NOT_IMPLEMENTED if outcome.reason == "unknown-method" else NO_FILE
+        status = NO_FILES_HERE if outcome.reason == "unknown-method" else NO_FILE
         return self.refuse(status, outcome.message)
 
 

@@ -43,6 +43,8 @@ ENCODINGS = ("", "identity", "gzip", "deflate")
 # What a client may say in headers beside its call: see docs/reference/wire-xmlrpc.md.
 EXTRA_CREDENTIALS = "DIRAC-Extra-Credentials"
 _USER_AGENT = 64
+# Of a method, with its service; it is written into logs.
+_LONGEST_NAME = 200
 
 # A request that is larger is read in pieces.
 _LIGHT_BYTES = 16 * 1024
@@ -200,7 +202,7 @@ class _Asking:
 
     async def ask(self, question: _Question, deadline: float | None) -> Outcome:
         """The outcome of a call to a service.  Raises Failure for a name that is no method's."""
-        names = split_name(question.method)
+        names = split_name(question.method) if len(question.method) <= _LONGEST_NAME else None
         if names is None:
             problem = f"Unknown method {question.method[:100]}: name it System.Component.method"
             raise Failure(problem, reason="unknown-method")

@@ -156,7 +156,9 @@ class Grid:
         """Serve until the end."""
         registry = RegistryFile(self.directory / "registry.cfg")
         registry.load()
-        table = ServiceTable([make_service(self.directory), Service("Test/Plain", handler_class="PlainHandler")])
+        table = ServiceTable(
+            [make_service(self.directory), Service("Test/Plain", handler_class="PlainHandler")]
+        )
         common = Common(cast(Databases, None), registry, lambda service: f"dips://localhost/{service}")
         native = NativeSide(table, common)
 

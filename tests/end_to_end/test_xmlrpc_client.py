@@ -205,7 +205,7 @@ def test_multicall(demo_grid: DemoGrid, alice: Any) -> None:
     until(lambda: len(demo_grid.calls("noSuchMethod")) > before)
     last = [record for record in demo_grid.log() if record.get("wire") == "xmlrpc"][-3:]
     assert [record["method"] for record in last] == ["echo", "getJobsStatus", "noSuchMethod"]
-    assert {record["user"] for record in last} == {"alice"}
+    assert {record["caller"] for record in last} == {"alice"}
 
 
 def test_binary_values(demo_grid: DemoGrid, alice: Any) -> None:

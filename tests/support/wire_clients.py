@@ -60,8 +60,11 @@ def https(place: str, caller: Caller, service: str, method: str, arguments: Sequ
     """DIRAC's JSON over HTTPS, as TornadoClient sends it."""
     form = {"method": method, "args": jencode.encode(arguments).decode(), "clientVO": "demo"}
     opener = urllib.request.build_opener(urllib.request.HTTPSHandler(context=caller.tls))
-    with opener.open(f"{place}/{service}", urlencode(form).encode(), SECONDS) as answer:
-        result = jencode.decode(answer.read())
+    try:
+        with opener.open(f"{place}/{service}", urlencode(form).encode(), SECONDS) as answer:
+            result = jencode.decode(answer.read())
+    except urllib.error.HTTPError as error:
+        return {"OK": False, "Errno": 1111 if error.code == 401 else 0, "Message": error.read().decode()}
     assert isinstance(result, dict)
     return result
 

@@ -71,17 +71,22 @@ def credentials(tmp_path_factory: pytest.TempPathFactory) -> GridCredentials:
     return grid_credentials(tmp_path_factory.mktemp("pki"))
 
 
+async def fill_directory(directory: Path, credentials: GridCredentials, config: str = CONFIG) -> Path:
+    """Put everything into a directory that `wherry serve` needs."""
+    pki = credentials.ca_path.parent
+    (directory / "registry.cfg").write_text(registry_text(pki))
+    (directory / "plan.yaml").write_text(plan_text("legacy"))
+    (directory / "wherry.yaml").write_text(config.format(pki=pki))
+    databases = open_databases(f"sqlite:///{directory / 'wherry.db'}", create=True)
+    await fill(databases)
+    await databases.dispose()
+    return directory
+
+
 @pytest.fixture
 async def directory(credentials: GridCredentials, tmp_path: Path) -> Path:
     """A directory with everything that `wherry serve` needs."""
-    pki = credentials.ca_path.parent
-    (tmp_path / "registry.cfg").write_text(registry_text(pki))
-    (tmp_path / "plan.yaml").write_text(plan_text("legacy"))
-    (tmp_path / "wherry.yaml").write_text(CONFIG.format(pki=pki))
-    databases = open_databases(f"sqlite:///{tmp_path / 'wherry.db'}", create=True)
-    await fill(databases)
-    await databases.dispose()
-    return tmp_path
+    return await fill_directory(tmp_path, credentials)
 
 
 StartGrid = Callable[[], AbstractAsyncContextManager[Grid]]

@@ -110,12 +110,17 @@ async def test_serve_until_a_signal(directory: Path) -> None:
         sys.executable, "-m", "wherry", "serve", "-c", str(directory / "wherry.yaml"), stderr=subprocess.PIPE
     )
     assert process.stderr is not None
-    ready = json.loads(await asyncio.wait_for(process.stderr.readline(), 30))
-    assert ready["event"] == "ready"
-    assert ready["dips"] > 0
-    process.terminate()
-    rest = await asyncio.wait_for(process.stderr.read(), 30)
-    assert await process.wait() == 0
+    try:
+        ready = json.loads(await asyncio.wait_for(process.stderr.readline(), 30))
+        assert ready["event"] == "ready"
+        assert ready["dips"] > 0
+        process.terminate()
+        rest = await asyncio.wait_for(process.stderr.read(), 30)
+        assert await process.wait() == 0
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
     assert b'"event":"stopping"' in rest
     with pytest.raises(OSError, match="111|refused"):
         await asyncio.open_connection("127.0.0.1", ready["dips"])

@@ -12,10 +12,10 @@ import zlib
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 from wire_clients import Caller, clients
 
 from legacy_rpc.codecs.grpc_schema import Schema
@@ -26,6 +26,8 @@ from wherry.config import load_config
 from wherry.demo.credentials import GridCredentials
 from wherry.serve import Serving, serving
 from wherry.signatures import signatures
+
+from .conftest import fill_directory
 
 PILOTS = "WorkloadManagement/PilotManager"
 MONITORING = "WorkloadManagement/JobMonitoring"
@@ -93,6 +95,11 @@ def job_ids_apart(reply: Any) -> Any:
     return {key: [len(value)] if isinstance(value, list) else value for key, value in same(reply).items()}
 
 
+def shape_of_bundles(reply: Any) -> Any:
+    """An archive is bytes, or on wires without bytes what stands for them."""
+    return {name: (version, bool(archive)) for name, (version, archive) in reply["Value"].items()}
+
+
 EXAMPLES: dict[tuple[str, str], list[Example]] = {
     (PILOTS, "addPilotReferences"): [
         Example(lambda n: [[f"a-{n}", f"b-{n}"], "demo", "HTCondorCE", {f"a-{n}": f"stamp-{n}"}]),
@@ -116,6 +123,34 @@ EXAMPLES: dict[tuple[str, str], list[Example]] = {
     (CONFIGURATION, "getVersion"): [given()],
     (CONFIGURATION, "getCompressedData"): [given(seen=unpacked)],
     (CONFIGURATION, "getCompressedDataIfNewer"): [given("0", seen=unpacked), given("9999")],
+    (CONFIGURATION, "writeEnabled"): [given()],
+    (CONFIGURATION, "getCommitHistory"): [given(), given(5)],
+    (CONFIGURATION, "getVersionContents"): [given(["2020-01-01 00:00:00"]), given([])],
+    (CONFIGURATION, "commitNewData"): [given("x"), given(5)],
+    (CONFIGURATION, "rollbackToVersion"): [given("2020-01-01 00:00:00")],
+    (CONFIGURATION, "forceGlobalConfigurationUpdate"): [given()],
+    (CONFIGURATION, "publishSlaveServer"): [given("dips://elsewhere:9135/Configuration/Server")],
+    (CONFIGURATION, "refreshConfiguration"): [given(True)],
+    (PROXIES, "requestDelegationUpload"): [given(seen=shape)],
+    (PROXIES, "completeDelegationUpload"): [given(100000, "no PEM"), given("no number", "")],
+    (PROXIES, "getUserProxiesInfo"): [given()],
+    (PROXIES, "getRegisteredUsers"): [given(), given(3600), given("x")],
+    (PROXIES, "getContents"): [given({}, [["UserName", "DESC"]], 0, 10), given({}, [], 0, 10)],
+    (PROXIES, "getLogContents"): [
+        given({}, [["Timestamp", "DESC"]], 0, 10),
+        given({"Nothing": []}, [], 0, 1),
+    ],
+    (PROXIES, "getStoredProxyStrength"): [given("/CN=nobody", "demo_user", None), given("/CN=nobody")],
+    (PROXIES, "getProxy"): [given("/CN=nobody", "demo_user", "no PEM", 3600), given("/CN=nobody")],
+    (PROXIES, "getVOMSProxy"): [given("/CN=nobody", "demo_user", "no PEM", 3600, False)],
+    (PROXIES, "exchangeProxyForToken"): [given(seen=shape)],
+    (PROXIES, "deleteProxy"): [given("/CN=nobody"), given("/CN=nobody", "demo_user")],
+    (PROXIES, "deleteProxyBundle"): [given(["/CN=nobody"]), given([5])],
+    (PROXIES, "setPersistency"): [given("/CN=nobody", "demo_user", True)],
+    (PROXIES, "generateToken"): [given("/CN=nobody", "demo_user", 1)],
+    (PROXIES, "getProxyWithToken"): [given("/CN=nobody", "demo_user", "", 1, "token")],
+    (PROXIES, "getVOMSProxyWithToken"): [given("/CN=nobody", "demo_user", "", 1, "token")],
+    (BUNDLES, "getListOfBundles"): [given(seen=shape_of_bundles)],
 }
 # Of every service, asked of one.
 BUILTIN: dict[str, Example] = {
@@ -170,15 +205,21 @@ class Bridge:
         return await asyncio.to_thread(client, place, caller, service, method, arguments)
 
 
-@pytest.fixture
-async def bridge(directory: Path, credentials: GridCredentials) -> AsyncIterator[Bridge]:
+# One grid for all tests: what they write is each its own.
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def bridge(
+    tmp_path_factory: pytest.TempPathFactory, credentials: GridCredentials
+) -> AsyncIterator[Bridge]:
     """A grid on every wire, that is up."""
-    (directory / "wherry.yaml").write_text(CONFIG.format(pki=credentials.ca_path.parent))
+    directory = await fill_directory(tmp_path_factory.mktemp("bridge"), credentials, CONFIG)
     async with serving(load_config(directory / "wherry.yaml")) as up:
         yield Bridge(up, credentials)
 
 
-def test_every_method_has_an_example() -> None:
+async def test_every_method_has_an_example() -> None:
     """What is not here would not be compared."""
     methods = {
         (service, method) for service, methods in all_services().catalogue.items() for method in methods
@@ -211,8 +252,6 @@ async def test_refused_on_every_wire(bridge: Bridge) -> None:
     """Who may not call is refused everywhere, and what is not there is not there."""
     bob = bridge.caller("bob", "demo_user")
     for name in CLIENTS:
-        if name == "https":  # by status: test_https.py
-            continue
         refused = await bridge.ask(name, bob, PILOTS, "setPilotStatus", ["nowhere", "Done"])
         assert (refused["OK"], refused["Errno"]) == (False, 1111), name
         unknown = await bridge.ask(name, bob, MONITORING, "noSuchMethod", [])

@@ -1,4 +1,4 @@
-"""Tokens of the new side for callers of the old one: who gets them, what they say, and that they are recorded."""
+"""Tokens of the new side for callers of the old one: who gets them, what they say, what is recorded."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def claims(text: str) -> Any:
 
 
 async def test_tokens(new: NewSide) -> None:
-    """The access token is the caller's in his group; the refresh token ends with the proxy, and is recorded."""
+    """The access token is the caller's in his group; the refresh token ends with the proxy; it is recorded."""
     pair = await token_pairs(new)(ALICE)
     principal = new.issuer.verify(pair.access_token)
     assert (principal.username, principal.group, principal.vo) == ("alice", "lab_user", "lab")

@@ -224,9 +224,7 @@ async def test_file_there_and_back(serve, tls: ssl.SSLContext, encoding: Encodin
     """A file object is sent and another one written to."""
     files = Files()
     where = endpoint(await serve(handle=files))
-    sent = await upload(
-        where, "FromClient", ["id", "", len(file)], io.BytesIO(file), tls, encoding=encoding
-    )
+    sent = await upload(where, "FromClient", ["id", "", len(file)], io.BytesIO(file), tls, encoding=encoding)
     assert sent == {"OK": True, "Value": ["FileTransfer/FromClient", "id", "", len(file)]}
     assert files.content == file
     back = io.BytesIO()
@@ -361,19 +359,18 @@ async def test_slow_files_have_no_deadline(serve, tls: ssl.SSLContext) -> None:
     [
         ([], "closed the connection without an answer"),
         ([s_ok(None), b""], "closed the connection without an answer"),
-        ([s_ok(None), s_ok("Accepted"), b""], "closed the connection without an answer"),
+        ([s_ok(None), s_ok("Accepted")], "closed the connection without an answer"),
         ([s_ok(None), s_ok("Accepted") + s_ok(None)], "answered nonsense: "),
         ([s_ok(None), s_ok("Accepted") + b"garbage"], "answered nonsense: "),
     ],
 )
-async def test_transfers_not_answered(
-    pki, tls: ssl.SSLContext, answers: list[bytes], words: str
-) -> None:
+async def test_transfers_not_answered(pki, tls: ssl.SSLContext, answers: list[bytes], words: str) -> None:
     """A server that closes too early or talks nonsense gives an error that says so, in both directions."""
     async with scripted(pki, saying(*answers)) as where:
         with pytest.raises(CallError, match=f"^localhost:{where.port} {words}"):
             await download(where, "ToClient", ["id", ""], io.BytesIO(), tls)
-        with pytest.raises(CallError, match=f"^localhost:{where.port} {words}"):
+        # Its block may find the connection closed before the answer is read.
+        with pytest.raises(CallError, match=f"^localhost:{where.port} ({words}|cannot be called: )"):
             await upload(where, "FromClient", ["id", "", 1], io.BytesIO(b"x"), tls)
 
 

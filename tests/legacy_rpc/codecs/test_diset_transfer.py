@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from legacy_rpc.codecs import diset_blocks as blocks
 from legacy_rpc.codecs.diset import Arguments, DisetLimits, Ping, ServerConversation, frame
-from legacy_rpc.codecs.diset_blocks import BLOCK_BYTES, Block, EndOfFile, Ended, Taken
+from legacy_rpc.codecs.diset_blocks import BLOCK_BYTES, Block, Ended, EndOfFile, Taken
 from legacy_rpc.codecs.diset_transfer import Accepted, ClientTransfer, Say
 from legacy_rpc.codecs.encodings import DENCODE, JENCODE, Encoding
 from legacy_rpc.messages import Failure, PeerError, Proposal, Reply
@@ -122,7 +122,7 @@ def take_part(conversation: ClientTransfer, pieces: Iterable[bytes], file: list[
                     yield data
                 case Block() | Ended(politely=True):
                     yield conversation.take()
-                case (Accepted() | Taken()) if file:
+                case Accepted() | Taken() if file:
                     match file.pop(0):
                         case Block(data):
                             yield from conversation.send_block(list(conversation.block(data)))
@@ -186,7 +186,9 @@ def test_largest_block(encoding: Encoding) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", [None, [], [True], [True, 1], [1, b"x"], ["", ""], [True, b"x", b"y"], [None, "x"], {"a": 1}], ids=repr
+    "value",
+    [None, [], [True], [True, 1], [1, b"x"], ["", ""], [True, b"x", b"y"], [None, "x"], {"a": 1}],
+    ids=repr,
 )
 def test_no_block(value: Any) -> None:
     """What is neither a block nor the end is refused."""
@@ -232,7 +234,11 @@ def test_a_client_that_ends_it(encoding: Encoding, said: dict[str, Any], words: 
 
 @pytest.mark.parametrize(
     ("action", "data"),
-    [("FromClient", s_ok([True, b"x"]) * 2), ("FromClient", s_ok([True, b"x"]) + s_ok([False, ""])), ("ToClient", s_ok(None))],
+    [
+        ("FromClient", s_ok([True, b"x"]) * 2),
+        ("FromClient", s_ok([True, b"x"]) + s_ok([False, ""])),
+        ("ToClient", s_ok(None)),
+    ],
     ids=["a second block", "the end", "taken"],
 )
 def test_out_of_turn(action: str, data: bytes) -> None:

@@ -27,7 +27,7 @@ LARGE: dict[str, Any] = {
     "keys that are long": {"k" * 5000 + str(n): n for n in range(100)},
     "integers as keys": dict.fromkeys(range(10_000), "x"),
     "a tuple": tuple(ROW * 5000),
-    "text": "h\u00e9llo \U0001f600 \udcff\"\\\n" * 50_000,
+    "text": 'h\u00e9llo \U0001f600 \udcff"\\\n' * 50_000,
     "bytes": random.Random(1).randbytes(500_001),
     "nested": [1, {"a": ["x" * 100_000, {"b": (b"q" * 99_999, ["y" * 40_000] * 3, [])}]}, "end"],
     "deep": [[[[[[ROW * 100] * 30]]]], "x"],
@@ -50,7 +50,9 @@ def test_the_same_bytes(encoding: Encoding, value: Any) -> None:
     assert max(map(len, parts)) < 10 * PIECE
 
 
-@pytest.mark.parametrize("value", [None, 1, "x", [], {}, (), ROW, {"OK": True, "Value": [ROW] * 10}], ids=repr)
+@pytest.mark.parametrize(
+    "value", [None, 1, "x", [], {}, (), ROW, {"OK": True, "Value": [ROW] * 10}], ids=repr
+)
 @ENCODINGS
 def test_small_values(encoding: Encoding, value: Any) -> None:
     """A small value is one piece."""
@@ -62,15 +64,22 @@ text = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
 leaves = st.none() | st.booleans() | st.integers() | st.floats() | text | st.binary(max_size=30)
 values = st.recursive(
     leaves,
-    lambda inner: st.lists(inner, max_size=6)
-    | st.lists(inner, max_size=6).map(tuple)
-    | st.dictionaries(text | st.integers() | st.booleans() | st.none(), inner, max_size=6),
+    lambda inner: (
+        st.lists(inner, max_size=6)
+        | st.lists(inner, max_size=6).map(tuple)
+        | st.dictionaries(text | st.integers() | st.booleans() | st.none(), inner, max_size=6)
+    ),
     max_leaves=40,
 )
 
 
 @settings(deadline=None, max_examples=300)
-@given(value=values, piece=st.integers(64, 400), cut=st.integers(1, 5), encoding=st.sampled_from([DENCODE, JENCODE]))
+@given(
+    value=values,
+    piece=st.integers(64, 400),
+    cut=st.integers(1, 5),
+    encoding=st.sampled_from([DENCODE, JENCODE]),
+)
 def test_any_value_at_any_size(value: Any, piece: int, cut: int, encoding: Encoding) -> None:
     """Wherever a value is cut, the bytes are the same."""
     with pytest.MonkeyPatch.context() as patch:

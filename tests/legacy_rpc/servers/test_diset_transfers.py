@@ -304,7 +304,9 @@ async def test_slow_method_has_no_deadline(serve) -> None:
     assert (await last(peer))["OK"] is True
 
 
-@pytest.mark.parametrize("nonsense", [b"garbage", frame(b"?"), b"99999999999:", frame(b'{"OK": true, "Value": 1}')])
+@pytest.mark.parametrize(
+    "nonsense", [b"garbage", frame(b"?"), b"99999999999:", frame(b'{"OK": true, "Value": 1}')]
+)
 async def test_nonsense_in_an_upload(serve, nonsense: bytes, complaints: Callable[[], list[str]]) -> None:
     """Nonsense gets a clear error, ends the method's reading and nobody else's connection."""
     receiver = Receiver()
@@ -424,9 +426,7 @@ async def test_client_that_wants_no_more(serve, said: dict[str, Any], words: str
 
 
 @pytest.mark.parametrize("reads", [True, False])
-async def test_client_that_takes_no_block(
-    serve, reads: bool, complaints: Callable[[], list[str]]
-) -> None:
+async def test_client_that_takes_no_block(serve, reads: bool, complaints: Callable[[], list[str]]) -> None:
     """A client that does not read its block, or does not say so, is cut off in time; the method is told."""
     ended: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
     send = sender(*[b"x" * BLOCK] * 30)

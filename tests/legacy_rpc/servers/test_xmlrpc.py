@@ -223,9 +223,10 @@ async def test_faults(served: Served) -> None:
         -32601,
         "Nowhere/Nothing is not up in this server",
     )
-    for name in ("x", "a.b", "a.b.c.d", "system.nothing"):
+    for name in ("x", "a.b", "a.b.c.d", "system.nothing", f"a.b.{'c' * 100_000}"):
         code, text = await client.fault(lambda proxy, name=name: getattr(proxy, name)())
-        assert (code, text.startswith(f"Unknown method {name}")) == (-32601, True)
+        assert (code, text.startswith(f"Unknown method {name[:100]}")) == (-32601, True)
+        assert len(text) < 200
     code, text = await client.fault(lambda proxy: proxy.Test.Echo.odd())
     assert code == -32603
     assert text == "Test.Echo.odd was done, but its answer cannot be sent: XML-RPC cannot carry a set"

@@ -268,7 +268,7 @@ async def test_wrong_data_to_commit(administrator, callers) -> None:
     [("", "https://rest.example.org"), ("URL = https://diracx.example.org", "https://diracx.example.org")],
 )
 async def test_url_of_the_new_side(make_old_side, registry, own: str, served: str) -> None:
-    """Clients are told where it is, unless the registry file says so itself; a server's secret is not told."""
+    """Clients are told where it is, unless the registry file says so; a server's secret is not told."""
     text = registry.path.read_text() + f"DiracX\n{{\nLegacyExchangeApiKey = secret\n{own}\n}}\n"
     registry.path.write_text(text)
     assert registry.refresh()
