@@ -51,14 +51,14 @@ class Holds:
 
     def __init__(self) -> None:
         self.worst = 0.0
-        run = asyncio.Handle._run
+        run = asyncio.Handle._run  # noqa: SLF001 - there is no public hook
 
         def timed(handle: asyncio.Handle) -> None:
             started = time.thread_time()
             run(handle)
             self.worst = max(self.worst, time.thread_time() - started)
 
-        asyncio.Handle._run = timed  # type: ignore[method-assign]
+        asyncio.Handle._run = timed  # type: ignore[method-assign]  # noqa: SLF001
 
 
 def rows(megabytes: float) -> list[list[Any]]:
@@ -161,7 +161,7 @@ def _proposal(method: str) -> Proposal:
 
 
 def fetch_until_told(client: Client, megabytes: float, encoding: Encoding, most: int) -> None:
-    """What a process of large clients does: fetch until standard input ends; prints the replies it had."""
+    """What a process of large clients does: fetch until standard input ends; prints how often."""
     ended = threading.Event()
     counts: list[int] = []
 
@@ -169,6 +169,8 @@ def fetch_until_told(client: Client, megabytes: float, encoding: Encoding, most:
         while not ended.is_set():
             if client.fetch(megabytes, encoding) < megabytes * MEGABYTE / 2:
                 raise LoadError("a large reply was cut short")
+            if not counts:
+                print("begun", flush=True)
             counts.append(1)
 
     threads = [threading.Thread(target=fetch) for _ in range(most)]
@@ -228,12 +230,15 @@ def measure(client: Client, options: Options, megabytes: float, encoding: Encodi
     with child(
         "fetch", str(client.port), str(client.proxy), str(megabytes), encoding.name, str(options.large)
     ) as fetching:
-        into.busy += client.small_calls(options.seconds)
-        into.held = max(into.held, client.call("longest"))
         assert fetching.stdin is not None
         assert fetching.stdout is not None
+        while fetching.stdout.readline() != "begun\n":
+            if fetching.poll() is not None:
+                raise LoadError("no large reply was answered")
+        into.busy += client.small_calls(options.seconds)
+        into.held = max(into.held, client.call("longest"))
         fetching.stdin.close()
-        into.replies += int(fetching.stdout.read() or 0)
+        into.replies += int(fetching.stdout.read().split()[-1])
         if fetching.wait() or not into.replies:
             raise LoadError("the large replies were not answered")
 

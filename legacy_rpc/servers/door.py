@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -19,12 +20,15 @@ from legacy_rpc.messages import (
     Failure,
     Identity,
     Outcome,
+    PeerError,
     Proposal,
     Reply,
     TokenCredential,
 )
 from legacy_rpc.servers.listener import Gate
 from legacy_rpc.servers.tls import verified_chain
+
+logger = logging.getLogger(__name__)
 
 Admit = Callable[[Proposal, AnyCredential | None], Identity]
 Handle = Callable[[Call], Awaitable[Outcome]]
@@ -60,11 +64,15 @@ class Door:
     def credential(self, ssl_object: Any) -> Credential | None:
         """What the peer's certificates prove; None if it showed none.
 
-        Raises PeerError when they cannot be read or have expired: ask again for every call of a connection
-        that is kept open.
+        Raises PeerError when they cannot be read, have expired or were revoked, and says so in the log: ask
+        again for every call of a connection that is kept open.
         """
         chain = verified_chain(ssl_object)
-        return self.chains.get(chain) if chain else None
+        try:
+            return self.chains.get(chain) if chain else None
+        except PeerError as error:
+            logger.info("a caller is refused: %s", error)
+            raise
 
     def caller(self, ssl_object: Any, authorization: str | None) -> AnyCredential | None:
         """What a request proves by its ``Authorization: Bearer`` header, or else by the certificates.

@@ -7,6 +7,7 @@ time limit of its own, and one that cannot be read is answered in our words.  Cl
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import logging
 import os
@@ -172,6 +173,8 @@ class GrpcServer(WireServer):
         # What is still going on watches health or reflects, without end.
         await self._server.stop(None)
         await stopping
+        # Calls that were broken off hold their connections open until they are collected.
+        gc.collect()
         await self.local.close(until)
 
     # --- one call

@@ -17,8 +17,8 @@ FRAMEWORK = (proxy_manager, bundle_delivery)
 
 def all_services() -> ServiceTable:
     """The table that a front door serves."""
-    others = (*WORKLOAD_MANAGEMENT, *FRAMEWORK)
-    services = (*others, configuration_server([each.name for each in others]))
+    others = [each.name for each in (*WORKLOAD_MANAGEMENT, *FRAMEWORK)]
+    services = (*WORKLOAD_MANAGEMENT, configuration_server(others), *FRAMEWORK)
     for service in services:
         add_builtin_methods(service)
     return ServiceTable(services)

@@ -1,4 +1,4 @@
-"""Unmodified DIRAC clients move files, wait for slow methods and come by `dip://`; a small service answers."""
+"""Unmodified DIRAC clients move files, wait for slow methods and come by `dip://` to a small service."""
 
 from __future__ import annotations
 
@@ -112,13 +112,14 @@ def make_service(directory: Path) -> Service:
                     raise Failure("The disk broke")
         return "done"
 
-    @service.transfer("BulkFromClient")
-    async def keep_bulk(context: Context, bulk_id: str, token: str, size: int) -> Any:
-        return await keep(context, bulk_id, token, size)
+    service.transfer("BulkFromClient")(keep)
+    service.transfer("BulkToClient")(give)
+    add_others(service, directory)
+    return service
 
-    @service.transfer("BulkToClient")
-    async def give_bulk(context: Context, bulk_id: str, token: str) -> Any:
-        return await give(context, bulk_id, token)
+
+def add_others(service: Service, directory: Path) -> None:
+    """What moves no file."""
 
     @service.transfer("ListBulk")
     async def list_bulk(context: Context, bulk_id: str, token: str) -> Any:
@@ -133,8 +134,6 @@ def make_service(directory: Path) -> Service:
     @service.method(authorization=("all",))
     async def whoami(context: Context) -> Any:
         return [context.call.identity.username, context.call.wire]
-
-    return service
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""An unmodified gRPC client with the published files against the demo grid, and what DISET answers to the same.
+"""An unmodified gRPC client with the published files against the demo grid, and what DISET answers.
 
 The client is grpcio's with stubs that protoc makes of `docs/reference/proto`, in a process of its own.  It
 shows proxies, certificates and tokens itself: on the client's side grpcio has nothing against proxies.
@@ -88,7 +88,7 @@ Run = Callable[..., list[Any]]
 
 @pytest.fixture(scope="session")
 def stubs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What protoc makes of the published files; a package of ours has the same name, so it must be one too."""
+    """What protoc makes of the published files; one of our packages has their name, so they must be one too."""
     directory = tmp_path_factory.mktemp("stubs")
     well_known = Path(grpc_tools.__file__).parent / "_proto"
     names = sorted(str(path.relative_to(PROTO)) for path in PROTO.rglob("*.proto"))

@@ -234,3 +234,30 @@ def test_a_known_hash(grid, tmp_path):
     subject = name((COUNTRY, "CH"), (ORG, "Grid"), (unit, "Lab"), (CN, "Oracle CA"))
     path = Authority.create(subject, key=grid.spare).write_directory(tmp_path / "new" / "ca")
     assert (path.name, mode(path)) == ("e152478b.0", 0o644)
+
+
+# --- what was revoked
+
+
+@pytest.mark.skipif(not shutil.which("openssl"), reason="needs openssl")
+def test_a_list_of_revoked_certificates(tmp_path):
+    """OpenSSL finds and honours it; a second one takes its place; one may be out of date."""
+    authority = Authority.create("Revoking CA")
+    directory = authority.write_directory(tmp_path / "ca").parent
+    alice, bob = (authority.issue_user(each, key=authority.key) for each in ("alice", "bob"))
+
+    def verdict(user: KeyPair) -> str:
+        certificate = user.write(tmp_path / "user.pem")
+        command = ["openssl", "verify", "-crl_check", "-CApath", str(directory), str(certificate)]
+        return subprocess.run(command, capture_output=True, text=True).stderr
+
+    assert "unable to get certificate CRL" in verdict(alice)
+    path = authority.write_crl(directory, [alice])
+    assert (path.name, mode(path)) == (f"{subject_hash(authority.certificate.subject)}.r0", 0o644)
+    assert "certificate revoked" in verdict(alice)
+    assert verdict(bob) == ""
+    authority.write_crl(directory, [bob.certificate])
+    assert verdict(alice) == ""
+    assert "certificate revoked" in verdict(bob)
+    authority.write_crl(directory, lifetime=timedelta(days=-1))
+    assert "CRL has expired" in verdict(alice)

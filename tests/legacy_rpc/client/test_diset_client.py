@@ -234,7 +234,7 @@ async def test_file_there_and_back(serve, tls: ssl.SSLContext, encoding: Encodin
 
 
 async def test_stream_there_and_back(serve, tls: ssl.SSLContext) -> None:
-    """Pieces of any length are sent as they come, but for those too long for a block; blocks are handed on."""
+    """Pieces of any length are sent as they come, but for those too long for a block; so are blocks."""
     files = Files()
     where = endpoint(await serve(handle=files))
     await upload(where, "BulkFromClient", ["id", "", -1], pieces(FILE[:10], b"", FILE[10:]), tls)
@@ -269,7 +269,7 @@ async def test_transfers_by_dip(serve) -> None:
 
 @pytest.mark.parametrize("taken", [0, 1])
 async def test_transfer_that_is_refused(serve, tls: ssl.SSLContext, taken: int) -> None:
-    """The server's error is the result, before and after it has taken blocks; no more is read than was sent."""
+    """The server's error is the result, before and after it has taken blocks; no more is then read."""
     read: list[int] = []
 
     async def refuse(call: Call) -> Outcome:
