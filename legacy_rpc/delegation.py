@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -21,7 +21,6 @@ from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
     PrivateFormat,
-    PublicFormat,
     load_pem_private_key,
 )
 from cryptography.x509.oid import NameOID
@@ -72,7 +71,7 @@ class Request:
     """A request to sign a proxy for a new key, both in PEM; the key is a secret."""
 
     request: str
-    key: bytes
+    key: bytes = field(repr=False)
 
 
 def new_request() -> Request:
@@ -127,8 +126,7 @@ def verified_delegation(
     credential = _credential(certificates)
     if not credential.is_proxy:
         raise NoProxy("Chain is not a proxy")
-    ours = load_pem_private_key(key, None).public_key()
-    if _public(certificates[0].public_key()) != _public(ours):
+    if certificates[0].public_key() != load_pem_private_key(key, None).public_key():
         raise Refused("The proxy was made for another key than that of the request")
     path = _path(certificates, credential)
     if any(_has(certificate, VOMS_ATTRIBUTES) for certificate in path):
@@ -153,8 +151,9 @@ def _certificates(pem: str) -> list[x509.Certificate]:
 
 def _credential(certificates: Sequence[x509.Certificate]) -> Credential:
     try:
+        certificates[0].public_key()
         return credential_from_chain([each.public_bytes(Encoding.DER) for each in certificates])
-    except PeerError as error:
+    except (PeerError, *UNREADABLE) as error:
         raise Unreadable(str(error)) from error
 
 
@@ -162,10 +161,6 @@ def _path(certificates: Sequence[x509.Certificate], credential: Credential) -> l
     """From the proxy to the end entity, whose names and signatures the credential vouches for."""
     names = [openssl_dn(each.subject) for each in certificates]
     return list(certificates[: names.index(credential.dn) + 1])
-
-
-def _public(key: object) -> bytes:
-    return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)  # type: ignore[attr-defined, no-any-return]
 
 
 def _has(certificate: x509.Certificate, oid: x509.ObjectIdentifier) -> bool:

@@ -29,6 +29,7 @@ from legacy_rpc.messages import (
     Proposal,
     Reply,
     Write,
+    transfer_name,
 )
 
 logger = logging.getLogger(__name__)
@@ -223,7 +224,7 @@ class FrontDoor:
     async def _answered(self, call: Call) -> Answered:
         service = self._services.service(call.service)
         method = service.methods.get(call.method) if service else None
-        if method is None:
+        if method is None or (method.transfer and _lacks_its_file(call)):
             return Answered(_unknown(call.method), "refused", "unknown-method")
         try:
             method.check(call.arguments)
@@ -245,6 +246,11 @@ def _rule(service: ServiceRecord, proposal: Proposal, directory: Directory) -> R
     declared, hard_coded = (method.rule, method.hard_coded) if method else (service.default_rule, False)
     written = directory.authorization(proposal.service)
     return rule_in_force(written, proposal.name, declared, hard_coded=hard_coded)
+
+
+def _lacks_its_file(call: Call) -> bool:
+    """Whether a transfer was asked for as if it were a call."""
+    return call.incoming is None and call.outgoing is None and call.method != transfer_name("ListBulk")
 
 
 def _unknown(name: str) -> Failure:

@@ -210,17 +210,21 @@ def _site_by_ce(cfg: CfgSection) -> dict[str, str]:
 def _authorizations(cfg: CfgSection) -> dict[str, Mapping[str, tuple[str, ...]]]:
     """`Systems/SYSTEM/Services/COMPONENT/Authorization`, and in the setup's instance where there is one.
 
-    What the instance of the releases before 9 says outweighs the flat layout, which only 9 has.
+    What the instance of the releases before 9 says outweighs the flat layout, which only 9 has. DIRAC's HTTPS
+    services have sections of their own (`TornadoJobManager`), which count where `JobManager` says nothing.
     """
     found: dict[str, Mapping[str, tuple[str, ...]]] = {}
     systems = cfg.section("Systems") or CfgSection()
     for system, section in systems.sections.items():
         instance = cfg.get(f"DIRAC/Setups/{cfg.get('DIRAC/Setup', '')}/{system}") or ""
-        for place in (section, section.section(instance) if instance else None):
-            for component in _names(place, "Services") if place else ():
-                rules = place.section(f"Services/{component}/Authorization") if place else None
-                name = f"{system}/{component}"
-                found[name] = {**found.get(name, {}), **_lists(rules or CfgSection())}
+        places = (section, section.section(instance) if instance else None)
+        for place in filter(None, places):
+            for component in _names(place, "Services"):
+                lists = _lists(place.section(f"Services/{component}/Authorization") or CfgSection())
+                plain = component.removeprefix("Tornado")
+                name = f"{system}/{plain}"
+                before = found.get(name, {})
+                found[name] = {**before, **lists} if plain == component else {**lists, **before}
     return found
 
 

@@ -278,7 +278,9 @@ def types_of(record: Method) -> str:
     """The declared types as the documentation writes them."""
 
     def shown(declared: Any) -> str:
-        return " | ".join(kind.__name__ for kind in (declared if isinstance(declared, list | tuple) else [declared]))
+        return " | ".join(
+            kind.__name__ for kind in (declared if isinstance(declared, list | tuple) else [declared])
+        )
 
     return f"`{', '.join(map(shown, record.types))}`" if record.types else "none"
 

@@ -140,6 +140,7 @@ class Limits(_Section):
     handshake_seconds: Annotated[float, Field(gt=0)] = 10.0
     message_seconds: Annotated[float, Field(gt=0)] = 60.0
     answer_seconds: Annotated[float, Field(gt=0)] = 60.0
+    keep_alive_seconds: Annotated[float, Field(gt=0)] = 60.0
     proposal_bytes: Annotated[int, Field(ge=1024)] = 64 * 1024
     message_bytes: Annotated[int, Field(ge=1024)] = 16 * 1024 * 1024
     depth: Annotated[int, Field(ge=10, le=200)] = 200
@@ -175,13 +176,19 @@ class Limits(_Section):
             handshake_seconds=self.handshake_seconds,
             message_seconds=self.message_seconds,
             answer_seconds=self.answer_seconds,
+            keep_alive_seconds=self.keep_alive_seconds,
         )
 
     def of_messages(self) -> DisetLimits:
         """The part that the DISET codec needs."""
         from legacy_rpc.codecs.diset import DisetLimits
 
-        return DisetLimits(proposal=self.proposal_bytes, message=self.message_bytes, depth=self.depth)
+        return DisetLimits(
+            proposal=self.proposal_bytes,
+            message=self.message_bytes,
+            depth=self.depth,
+            transfer=self.transfer_bytes,
+        )
 
 
 class Config(_Section):

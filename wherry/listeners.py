@@ -22,13 +22,12 @@ from legacy_rpc.servers.tls import ServerTls
 from legacy_rpc.servers.xmlrpc import XmlRpc, XmlRpcLimits
 from legacy_rpc.signatures import Signatures
 from wherry.config import Config, ConfigError, Limits, Tls
+from wherry.serve import DRAIN_SECONDS
 from wherry.sockets import Sockets
 
 # The protocol that ALPN offers on the wires over HTTP.
 HTTP = ("http/1.1",)
 HTTP2 = ("h2",)
-# How long running calls may take to end after a signal.
-DRAIN_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +118,7 @@ def make_door(
         gate=Gate(config.limits.of_connections()),
         verify_token=verify_token,
         overhead=overhead,
+        largest_file=config.limits.message_bytes,
         chains=ChainCache(revoked=tls.revocations if tls else None),
     )
 

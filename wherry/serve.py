@@ -7,11 +7,10 @@ import gc
 import logging
 import signal
 import socket
-import ssl
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from aiohttp import web
 
@@ -24,6 +23,7 @@ from shared_db.errors import DataError, Denied, Foreign
 from shared_db.followed_file import FollowedFile
 from wherry.build import NewSide, OldSide, make_new_side, make_old_side, rest_url, verifier
 from wherry.config import Config, ConfigError
+from wherry.rest_tls import RestTls
 from wherry.sockets import Sockets
 
 if TYPE_CHECKING:
@@ -33,10 +33,14 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 # An edit of the plan or the registry takes effect within a second; this leaves room for slow reading.
 FOLLOW_SECONDS = 0.2
 # Directories of authorities hold a thousand files, often on a network file system.
 FOLLOW_TLS_SECONDS = 0.5
+# How long calls and requests that are running may take to end after a signal.
+DRAIN_SECONDS = 10.0
 # In `legacy.https.services`.
 EVERY_SERVICE = "*"
 URL_SCHEMES = {
@@ -116,21 +120,43 @@ async def serving(
         new = make_new_side(config, addresses.rest)
         stack.push_async_callback(new.databases.dispose)
         await _make_ready(new.databases)
+        doors = await stack.enter_async_context(_EndedTogether())
         old: OldSide | None = None
         followed: list[FollowedFile[object]] = [new.registry]
         exposition: Callable[[], bytes] = bytes
+        rest_tls = RestTls(config.tls) if config.rest and config.rest.tls and config.tls else None
         if config.legacy is not None:
-            legacy, metrics = await stack.enter_async_context(_legacy(config, new, addresses, sockets, hook))
+            legacy, metrics = await doors.enter(_legacy(config, new, addresses, sockets, hook))
             old, exposition = legacy, metrics.text
             followed.append(legacy.plan)
-        if config.operations is not None:
-            app = _operations_app(new, exposition)
-            await stack.enter_async_context(_http(app, sockets["operations.listen"]))
         if config.rest is not None:
             app = make_app(new.runner, new.issuer, largest_body=config.limits.body_bytes)
-            await stack.enter_async_context(_http(app, sockets["rest.listen"], _rest_tls(config)))
-        await stack.enter_async_context(_following(followed))
+            await doors.enter(_http(app, sockets["rest.listen"], rest_tls))
+        if config.operations is not None:
+            app = _operations_app(new, exposition)
+            await doors.enter(_http(app, sockets["operations.listen"]))
+        await stack.enter_async_context(_following(followed, rest_tls))
         yield Serving(addresses, new, old)
+
+
+class _EndedTogether:
+    """Contexts that are left at the same time: calls that are running at one door keep no other open."""
+
+    def __init__(self) -> None:
+        self._stacks: list[AsyncExitStack] = []
+
+    async def __aenter__(self) -> _EndedTogether:
+        return self
+
+    async def enter(self, context: AbstractAsyncContextManager[T]) -> T:
+        """Enter one more, now."""
+        stack = AsyncExitStack()
+        entered = await stack.enter_async_context(context)
+        self._stacks.append(stack)
+        return entered
+
+    async def __aexit__(self, *_error: object) -> None:
+        await asyncio.gather(*(stack.aclose() for stack in self._stacks))
 
 
 async def prepare(config: Config, sockets: Sockets) -> None:
@@ -202,26 +228,14 @@ def _check_services(config: Config, old: OldSide) -> None:
                 raise ConfigError(f"`{setting}`: no service {name} here")
 
 
-def _rest_tls(config: Config) -> ssl.SSLContext | None:
-    if config.rest is None or not config.rest.tls:
-        return None
-    assert config.tls is not None
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    try:
-        context.load_cert_chain(str(config.tls.certificate), str(config.tls.key))
-    except (OSError, ssl.SSLError) as error:
-        raise ConfigError(f"`tls`: {config.tls.certificate} and its key cannot be used: {error}") from error
-    return context
-
-
 @asynccontextmanager
 async def _http(
-    app: web.Application, listening: socket.socket, tls: ssl.SSLContext | None = None
+    app: web.Application, listening: socket.socket, tls: RestTls | None = None
 ) -> AsyncIterator[None]:
-    runner = web.AppRunner(app, access_log=None, handle_signals=False)
+    runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=DRAIN_SECONDS)
     await runner.setup()
     try:
-        await web.SockSite(runner, listening, ssl_context=tls).start()
+        await web.SockSite(runner, listening, ssl_context=tls.context if tls else None).start()
         yield
     finally:
         await runner.cleanup()
@@ -249,9 +263,9 @@ def _operations_app(new: NewSide, exposition: Callable[[], bytes]) -> web.Applic
 
 
 @asynccontextmanager
-async def _following(files: list[FollowedFile[object]]) -> AsyncIterator[None]:
+async def _following(files: list[FollowedFile[object]], rest_tls: RestTls | None) -> AsyncIterator[None]:
     """Read the followed files again when they change."""
-    task = asyncio.create_task(_follow(files))
+    task = asyncio.create_task(_follow(files, rest_tls))
     try:
         yield
     finally:
@@ -275,12 +289,14 @@ async def _following_tls(tls: ServerTls | None) -> AsyncIterator[None]:
             task.cancel()
 
 
-async def _follow(files: list[FollowedFile[object]]) -> None:
+async def _follow(files: list[FollowedFile[object]], rest_tls: RestTls | None) -> None:
     told: dict[FollowedFile[object], str | None] = {}
     for file in files:
         _warn(file)
     while True:
         await asyncio.sleep(FOLLOW_SECONDS)
+        if rest_tls is not None:
+            rest_tls.refresh()
         for file in files:
             if file.refresh():
                 logger.info("%s %s took effect", file.kind, file.path)

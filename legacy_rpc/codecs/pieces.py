@@ -14,12 +14,12 @@ from typing import Any
 from legacy_rpc.codecs.encodings import DENCODE, JENCODE, JENCODE_PLAIN, Encoding
 
 # What a piece may hold: some thousand small values, or as many bytes of long strings; well under 1 ms.
-PIECE = 32 * 1024
+PIECE = 16 * 1024
 # What any value weighs, a string its length more, and what those weigh that an encoder writes in Python.
 _LEAF = 32
 _SLOW = 256
 # A multiple of three, so that base64 of the parts is base64 of the whole.
-_SLICE = 3 * 16 * 1024
+_SLICE = 3 * 8 * 1024
 
 
 def is_light(value: Any) -> bool:

@@ -190,10 +190,11 @@ class DisetProtocol(SecureProtocol):
         if transfer is not None:
             outcome = await transfer.finish(outcome)
         answered = self._loop.time()
-        parts = await self._encoded(outcome)
+        parts = () if self._lost else await self._encoded(outcome)
         self._stop_keeping_alive()
         self._server.door.overhead(call.wire, (asked - self.accepted) + (self._loop.time() - answered))
-        await self._finish_in_parts(self.conversation.answer_in_parts(parts))
+        if not self._lost:
+            await self._finish_in_parts(self.conversation.answer_in_parts(parts))
 
     async def _encoded(self, outcome: Outcome) -> Sequence[bytes]:
         try:

@@ -38,6 +38,7 @@ OverheadHook = Callable[[str, float], None]
 # The names of transfers on wires that have only calls, as DIRAC's HTTPS services have them (sheet, 6).
 STREAMS = {"streamToClient": "ToClient", "streamFromClient": "FromClient"}
 BLOCK_BYTES = 1024 * 1024
+LARGEST_FILE = 16 * BLOCK_BYTES
 
 
 def _no_tokens(_text: str) -> TokenCredential:
@@ -49,7 +50,7 @@ class Door:
     """What the connections of every wire share.
 
     ``admit`` says who calls, or raises Failure; ``handle`` answers, and raises nothing.  ``verify_token``
-    raises Failure for a token that proves nothing.  ``overhead`` is told the wire and the seconds from a
+    raises Failure for a token that proves nothing.  ``largest_file`` (bytes): what ``ask`` holds in memory.  ``overhead`` is told the wire and the seconds from a
     request's (on DISET: a connection's) beginning to its reply, less those of ``handle``.
     """
 
@@ -58,6 +59,7 @@ class Door:
     gate: Gate
     verify_token: VerifyToken = _no_tokens
     overhead: OverheadHook = lambda _wire, _seconds: None
+    largest_file: int = LARGEST_FILE
     chains: ChainCache = dataclass_field(default_factory=ChainCache)
     _running: set[asyncio.Task[None]] = dataclass_field(default_factory=set)
 
@@ -118,9 +120,8 @@ class Door:
     async def _download(
         self, proposal: Proposal, credential: AnyCredential | None, arguments: Sequence[Any]
     ) -> Outcome:
-        file = FileInMemory()
-        outcome = await self._call(proposal, credential, arguments, outgoing=file)
-        return Reply(bytes(file.content)) if isinstance(outcome, Reply) else outcome
+        file = FileInMemory(largest=self.largest_file)
+        return file.answer(await self._call(proposal, credential, arguments, outgoing=file))
 
     async def _upload(
         self, proposal: Proposal, credential: AnyCredential | None, arguments: Sequence[Any]
@@ -150,10 +151,14 @@ class Door:
 
 
 class FileInMemory:
-    """A transfer's bytes where the wire carries them in one message: both Incoming and Outgoing."""
+    """A transfer's bytes where the wire carries them in one message: both Incoming and Outgoing.
 
-    def __init__(self, content: bytearray | None = None) -> None:
+    ``largest`` is how many bytes a message carries.
+    """
+
+    def __init__(self, content: bytearray | None = None, largest: int = LARGEST_FILE) -> None:
         self.content = bytearray() if content is None else content
+        self._largest = largest
 
     @property
     def size(self) -> int:
@@ -166,5 +171,14 @@ class FileInMemory:
             yield bytes(self.content[start : start + BLOCK_BYTES])
 
     async def send(self, data: bytes) -> None:
-        """Add to the content."""
+        """Add to the content.  Raises Failure when it becomes too large."""
+        if len(self.content) + len(data) > self._largest:
+            raise Failure(
+                f"The file is larger than {self._largest} bytes, the most that a message carries here:"
+                " fetch it by DISET, or by HTTPS with rawContent=True"
+            )
         self.content += data
+
+    def answer(self, outcome: Outcome) -> Outcome:
+        """What the caller of a download gets: the file, or where none was sent what the method answered."""
+        return Reply(bytes(self.content)) if isinstance(outcome, Reply) and self.content else outcome

@@ -1,6 +1,6 @@
 """Long work in the event loop, in slices that let everyone else go first.
 
-A large reply is encoded and sent in pieces.  After about half a millisecond of them the loop has its turn,
+A large reply is encoded and sent in pieces.  After about a quarter of a millisecond the loop has its turn,
 and has it again as long as there is other work, up to a limit: the reply gets done on a busy server too.  All
 such work of a loop shares one turn: twenty large replies hold nobody up longer than one does.
 """
@@ -17,7 +17,7 @@ from legacy_rpc.codecs.encodings import Encoding
 from legacy_rpc.codecs.pieces import encode_in_pieces, is_light
 from legacy_rpc.servers.listener import SecureProtocol
 
-SLICE_SECONDS = 0.0005
+SLICE_SECONDS = 0.00025
 # What TLS encrypts, or a checksum takes, in one go.
 CHUNK_BYTES = 64 * 1024
 HASHED_BYTES = 128 * 1024

@@ -2,17 +2,20 @@
 
 A connection's TLS ends here.  What it carries is relayed to grpcio's server on a local socket in a directory
 that is ours alone, from a socket with a name of its own: by that name, which gRPC calls the peer, a call's
-handler finds the connection, and who is behind it.  See docs/decisions and docs/reference/wire-grpc.md.
+handler finds the connection, and who is behind it.  See docs/reference/wire-grpc.md.
 """
 
 from __future__ import annotations
 
 import asyncio
+import fcntl
+import logging
 import os
 import secrets
 import shutil
 import socket
 import tempfile
+import termios
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
@@ -21,8 +24,13 @@ from urllib.parse import quote
 from legacy_rpc.messages import PeerError
 from legacy_rpc.servers.listener import Gate, SecureProtocol
 
+logger = logging.getLogger(__name__)
+
 # The only protocol of the wire, by ALPN.
 HTTP2 = "h2"
+
+# How often it is looked whether all that a stopped server wrote has been read.
+POLL_SECONDS = 0.01
 
 
 class LocalSocket:
@@ -76,9 +84,13 @@ class LocalSocket:
         return self._connections.get(os.path.basename(peer))  # noqa: PTH119 - a URI, not a path
 
     async def close(self, until: float) -> None:
-        """Let clients take what is left for them, up to a time on the loop's clock, and remove everything."""
+        """Let clients have what the server wrote, up to a time on the loop's clock; remove everything."""
+        loop = asyncio.get_running_loop()
+        # Only the kernel knows what is still between the server and us.
+        while any(each.is_behind() for each in self._connections.values()) and loop.time() < until:  # noqa: ASYNC110
+            await asyncio.sleep(POLL_SECONDS)
         for connection in tuple(self._connections.values()):
-            connection.wind_up()
+            connection.closed_inside()
         with suppress(TimeoutError):
             async with asyncio.timeout_at(until):
                 await self._empty.wait()
@@ -104,6 +116,7 @@ class RelayedConnection(SecureProtocol):
         self._inside: asyncio.Transport | None = None
         self._opening: asyncio.Task[None] | None = None
         self._early = bytearray()
+        self._begun = False
         self.ssl_object: Any = None
 
     def secured(self, ssl_object: Any) -> None:
@@ -123,10 +136,10 @@ class RelayedConnection(SecureProtocol):
     async def _open(self, inside: socket.socket) -> None:
         try:
             await self._loop.create_unix_connection(lambda: _Inside(self), sock=inside)
-        except BaseException:
+        except OSError as error:
+            logger.warning("connection from %s ended: gRPC cannot be reached: %s", self.peer, error)
             inside.close()
             self.abort()
-            raise
 
     def opened(self, transport: asyncio.Transport) -> None:
         """The server can be written to."""
@@ -140,11 +153,13 @@ class RelayedConnection(SecureProtocol):
 
     def received(self, data: bytes) -> None:
         """From the client to the server."""
+        if not self._begun:
+            self._begun = True
+            self.stop_waiting()
         if self._inside is None:
             # Reading is paused, but some may have been read before.
             self._early += data
             return
-        self.stop_waiting()
         self._inside.write(data)
 
     def answer(self, data: bytes) -> None:
@@ -163,26 +178,28 @@ class RelayedConnection(SecureProtocol):
 
     def pause_writing(self) -> None:
         """The client does not read; it must go on within the time for answers."""
-        if self._inside is not None:
+        if self._inside is not None and not self._inside.is_closing():
             self._inside.pause_reading()
         self.expect_within(self._gate.limits.answer_seconds)
 
     def resume_writing(self) -> None:
         """The client has read."""
         self.stop_waiting()
-        if self._inside is not None:
+        if self._inside is not None and not self._inside.is_closing():
             self._inside.resume_reading()
 
-    def wind_up(self) -> None:
-        """Have the server close the connection when it has written everything."""
-        if self._inside is None:
-            self.abort()
-        elif not self._inside.is_closing():
-            self._inside.write_eof()
+    def is_behind(self) -> bool:
+        """Whether the server has written what was not read here yet."""
+        if self._inside is None or self._inside.is_closing():
+            return False
+        unread = fcntl.ioctl(self._inside.get_extra_info("socket").fileno(), termios.FIONREAD, bytes(4))
+        return any(unread)
 
     def closed_inside(self) -> None:
         """The server has ended the connection: let the client have the rest."""
-        self._inside = None
+        if self._inside is not None:
+            self._inside.abort()
+            self._inside = None
         if self.transport is not None and not self.transport.is_closing():
             self.expect_within(self._gate.limits.answer_seconds)
             self.transport.close()

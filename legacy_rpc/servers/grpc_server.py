@@ -7,7 +7,6 @@ time limit of its own, and one that cannot be read is answered in our words.  Cl
 from __future__ import annotations
 
 import asyncio
-import gc
 import json
 import logging
 import os
@@ -127,6 +126,7 @@ class GrpcServer(WireServer):
         self._loop = asyncio.get_running_loop()
         self._health = health.aio.HealthServicer()
         self._running: dict[Context, asyncio.TimerHandle | None] = {}
+        self._stopping = False
         self._idle = asyncio.Event()
         self._idle.set()
         self._server = grpc.aio.server(
@@ -162,20 +162,17 @@ class GrpcServer(WireServer):
 
     async def stop(self, seconds: float) -> None:
         """Say so to those who watch, take no new calls, and let those that are running end, for so long."""
-        until = asyncio.get_running_loop().time() + seconds
-        with suppress(TimeoutError):  # who watches and does not read would hold it up
-            async with asyncio.timeout_at(until):
-                await self._health.enter_graceful_shutdown()
-        stopping = asyncio.create_task(self._server.stop(seconds))
+        until = self._loop.time() + seconds
+        self._stopping = True
         with suppress(TimeoutError):
             async with asyncio.timeout_at(until):
+                # Who watches and does not read would hold it up.
+                await self._health.enter_graceful_shutdown()
                 await self._idle.wait()
-        # What is still going on watches health or reflects, without end.
-        await self._server.stop(None)
-        await stopping
-        # Calls that were broken off hold their connections open until they are collected.
-        gc.collect()
+        # Connections first: grpcio keeps one, and waits for it, until Python has collected all its calls.
         await self.local.close(until)
+        # Once only, without time to end: called again meanwhile, grpcio (1.85) crashes.
+        await self._server.stop(None)
 
     # --- one call
 
@@ -184,6 +181,8 @@ class GrpcServer(WireServer):
         connection = self.local.connection(context.peer())
         if connection is None:
             await context.abort(Status.UNAUTHENTICATED, "The connection is not known, or is gone")
+        if self._stopping:
+            await context.abort(Status.UNAVAILABLE, "The server is stopping")
         self._begin(context)
         began = perf_counter()
         data = await self._request(requests, context)

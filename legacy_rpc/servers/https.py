@@ -162,11 +162,9 @@ class DiracHttps:
         arguments: Sequence[Any],
     ) -> HttpReply | None:
         if not question.raw:
-            file = BoundedFile(self._limits.message)
+            file = FileInMemory(largest=self._limits.message)
             call = proposal.call(arguments, identity, outgoing=file)
-            outcome = await exchange.asking(self._door.handle(call))
-            sent = isinstance(outcome, Reply) and file.size
-            return await _reply(Reply(bytes(file.content)) if sent else outcome)
+            return await _reply(file.answer(await exchange.asking(self._door.handle(call))))
         call = proposal.call(arguments, identity, outgoing=exchange.stream(BYTES))
         outcome = await exchange.asking(self._door.handle(call))
         if isinstance(outcome, Reply):
@@ -202,20 +200,6 @@ def _file_in(arguments: Sequence[Any]) -> FileInMemory:
     if not isinstance(content, bytes):
         raise Failure(f"{UPLOAD}: data must be bytes")
     return FileInMemory(bytearray(content))
-
-
-class BoundedFile(FileInMemory):
-    """A file that becomes a value: it must fit into a message."""
-
-    def __init__(self, largest: int) -> None:
-        super().__init__()
-        self._largest = largest
-
-    async def send(self, data: bytes) -> None:
-        """Add to the content.  Raises Failure."""
-        if len(self.content) + len(data) > self._largest:
-            raise Failure(f"The file is larger than {self._largest} bytes: ask for it with rawContent=True")
-        await super().send(data)
 
 
 class SpooledFile:

@@ -100,6 +100,8 @@ async def completeDelegationUpload(context: Context, requestId: int, pemChain: s
         raise _numbered(NO_X509, str(error)) from error
     except Refused as error:
         raise Failure(str(error)) from error
+    except OSError as error:
+        raise Failure(f"The directory of authorities cannot be read: {error}") from error
     _check_kept(proved, user)
     stored = StoredProxy(
         proved.dn, user.username, chain, seal.close(key, _proxy_of(proved.dn)), proved.expires

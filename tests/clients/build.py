@@ -11,7 +11,7 @@ import sys
 import sysconfig
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -26,9 +26,10 @@ class Recipe:
     """What one environment holds."""
 
     requirement: str
-    dependencies: bool = True  # False: only its own files are wanted, such as the SQL that it ships
     exclude_newer: str = "2026-11-01"  # no releases after this day: the same versions on every machine
     leave_out: tuple[str, ...] = ("gfal2-python",)  # it needs a grid storage library that no test uses
+    also: tuple[str, ...] = ()  # what a client imports and its package does not ask for
+    stubs: Mapping[str, str] = field(default_factory=dict)  # modules by name that no index has any more
     check: str = (  # is run in the finished environment, and leaves most bytecode compiled
         "import DIRAC.Interfaces.API.Dirac, DIRAC.Core.DISET.RPCClient\n"
         "from DIRAC.WorkloadManagementSystem.Client import JobManagerClient, JobMonitoringClient\n"
@@ -37,9 +38,16 @@ class Recipe:
 
 
 RECIPES = {
-    "dirac-9.1.22": Recipe("DIRAC==9.1.22"),
-    "dirac-8.0.86": Recipe("DIRAC==8.0.86"),
-    "dirac-7.3.38": Recipe("DIRAC==7.3.38", dependencies=False, check=""),
+    # Tornado: calls by HTTPS with a token need its JSON functions.
+    "dirac-9.1.22": Recipe("DIRAC==9.1.22", also=("tornado",)),
+    "dirac-8.0.86": Recipe("DIRAC==8.0.86", also=("tornado",)),
+    "dirac-7.3.38": Recipe(
+        "DIRAC==7.3.38",
+        leave_out=("gfal2-python", "subprocess32"),  # the second is Python 2's name of what all Pythons have
+        also=("tornado", "setuptools<81", "six", "future", "importlib_resources<6"),
+        stubs={"subprocess32": "from subprocess import *\n"},
+        check="import DIRAC.Core.DISET.RPCClient, DIRAC.Core.Tornado.Client.TornadoClient",
+    ),
     # Two, since they need two libraries of one name: msgpack of before and after its texts had a type.
     "msgpack-rpc-python-0.4.1": Recipe("msgpack-rpc-python==0.4.1", check="import msgpackrpc"),
     "aio-msgpack-rpc-0.2.0": Recipe("aio-msgpack-rpc==0.2.0", check="import aio_msgpack_rpc"),
@@ -116,9 +124,9 @@ def _build_client(run: Callable[..., str], recipe: Recipe, install_system: bool,
     run([uv, "venv", "--python", sys.executable, folder], env)
     python = folder / "bin/python"
     options = ["--python", python, "--overrides", overrides, "--exclude-newer", recipe.exclude_newer]
-    if not recipe.dependencies:
-        options.append("--no-deps")
-    run([uv, "pip", "install", *options, recipe.requirement], env)
+    run([uv, "pip", "install", *options, recipe.requirement, *recipe.also], env)
+    for name, text in recipe.stubs.items():
+        next(folder.glob("lib/python*/site-packages")).joinpath(f"{name}.py").write_text(text)
     run([python, "-c", recipe.check])
 
 

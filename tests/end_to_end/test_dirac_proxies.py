@@ -238,7 +238,9 @@ def test_bundles(client: Client, directory: Path) -> None:
         "    see(sync()['OK'])\n"
         f"see(bundles.syncDir('Others', {str(directory)!r})['Message'])\n"
     )
-    assert client.run(START + script) == [True] * 4 + ["Unknown bundle Others"]
+    # 9.1.22 takes no notice of X509_CERT_DIR here, 8.0.86 does.
+    seen = client.run(START + script, X509_CERT_DIR=str(directory))
+    assert seen == [True] * 4 + ["Unknown bundle Others"]
     ours = Path(client.grid.facts["ca_path"])
     assert {file.name: file.read_bytes() for file in directory.iterdir() if file.name[0] != "."} == {
         file.name: file.read_bytes() for file in ours.iterdir()

@@ -88,7 +88,7 @@ Run = Callable[..., list[Any]]
 
 @pytest.fixture(scope="session")
 def stubs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What protoc makes of the published files; one of our packages has their name, so they must be one too."""
+    """What protoc makes of the published files; one of our packages has their name, so they are one too."""
     directory = tmp_path_factory.mktemp("stubs")
     well_known = Path(grpc_tools.__file__).parent / "_proto"
     names = sorted(str(path.relative_to(PROTO)) for path in PROTO.rglob("*.proto"))

@@ -491,6 +491,22 @@ async def test_rules_of_an_instance_outweigh(make_old_side, callers, say) -> Non
     assert await admitted(side, callers, "ping") == ALL_CALLERS
 
 
+async def test_rules_of_a_tornado_section(make_old_side, callers, say) -> None:
+    """The section of DIRAC's HTTPS service counts where that of the service itself says nothing."""
+    side = make_old_side(echo_services())
+    tornado = "TornadoEcho\n{\nAuthorization\n{\nadd = nobody\nfail = NormalUser\n}\n}\n"
+    say(systems("Test", "add = Operator\n").replace("Services\n{\n", f"Services\n{{\n{tornado}", 1))
+    assert await admitted(side, callers, "add") == "admin host"
+    assert await admitted(side, callers, "fail") == "alice admin bob"
+
+
+async def test_a_transfer_is_no_call(make_old_side, callers) -> None:
+    """Whoever asks for a transfer as if it were a method is told that there is none of that name."""
+    side = make_old_side(transfers())
+    answer = await side.call("Test/Echo", "FileTransfer/ToClient", "x", caller=callers.alice)
+    assert answer["Message"] == "This server does no allow sending files"
+
+
 def transfers() -> ServiceTable:
     """A service that sends a file, to operators only to be listed, and takes none."""
     service = Service("Test/Echo", handler_class="EchoHandler", authorization=("NormalUser",))

@@ -52,7 +52,7 @@ def claims(text: str) -> Any:
 
 
 async def test_tokens(new: NewSide) -> None:
-    """The access token is the caller's in his group; the refresh token ends with the proxy; it is recorded."""
+    """The access token is the caller's in his group; the refresh token ends with the proxy. It is kept."""
     pair = await token_pairs(new)(ALICE)
     principal = new.issuer.verify(pair.access_token)
     assert (principal.username, principal.group, principal.vo) == ("alice", "lab_user", "lab")

@@ -294,7 +294,10 @@ async def test_download_as_value(serve) -> None:
     assert json.loads((await ask(served, form("streamToClient", "x"))).body) == {"OK": True, "Value": "hash"}
     files.content = bytes(LIMITS.message + 1)
     answer = json.loads((await ask(served, form("streamToClient", "x"))).body)
-    too_large = "The file is larger than 300000 bytes: ask for it with rawContent=True"
+    too_large = (
+        "The file is larger than 300000 bytes, the most that a message carries here:"
+        " fetch it by DISET, or by HTTPS with rawContent=True"
+    )
     assert answer == {"OK": False, "Errno": 0, "Message": too_large}
 
 
