@@ -1,6 +1,7 @@
 # make demo   the demo grid (make demo ARGS=--once exits after the crossing)
 # make test   everything that CI checks
 # make check  formatting, lint, types, imports      make tests  the test-suite      make bench  the benchmarks
+# make fuzz   every codec against any bytes, five minutes each
 
 PYTHON ?= python3
 VENV := .venv

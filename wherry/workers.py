@@ -70,6 +70,8 @@ async def supervise(config: Config, config_path: Path) -> None:
         async with asyncio.TaskGroup() as group:
             for number in range(config.workers):
                 group.create_task(_keep_running(start, number, stopped))
+            await stopped.wait()
+            sockets.close()  # or the kernel would go on to accept while the workers end
         logger.info("stopped")
 
 

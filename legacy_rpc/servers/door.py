@@ -50,8 +50,9 @@ class Door:
     """What the connections of every wire share.
 
     ``admit`` says who calls, or raises Failure; ``handle`` answers, and raises nothing.  ``verify_token``
-    raises Failure for a token that proves nothing.  ``largest_file`` (bytes): what ``ask`` holds in memory.  ``overhead`` is told the wire and the seconds from a
-    request's (on DISET: a connection's) beginning to its reply, less those of ``handle``.
+    raises Failure for a token that proves nothing.  ``largest_file`` (bytes): what ``ask`` holds in memory.
+    ``overhead`` is told the wire and the seconds from a request's (on DISET: a connection's) beginning to its
+    reply, less those of ``handle``.
     """
 
     admit: Admit

@@ -31,6 +31,8 @@ HTTP2 = "h2"
 
 # How often it is looked whether all that a stopped server wrote has been read.
 POLL_SECONDS = 0.01
+# How long a client may then take to close its end.
+FAREWELL_SECONDS = 0.2
 
 
 class LocalSocket:
@@ -92,7 +94,7 @@ class LocalSocket:
         for connection in tuple(self._connections.values()):
             connection.closed_inside()
         with suppress(TimeoutError):
-            async with asyncio.timeout_at(until):
+            async with asyncio.timeout_at(min(until, loop.time() + FAREWELL_SECONDS)):
                 await self._empty.wait()
         for connection in tuple(self._connections.values()):
             connection.abort()
@@ -189,7 +191,9 @@ class RelayedConnection(SecureProtocol):
             self._inside.resume_reading()
 
     def is_behind(self) -> bool:
-        """Whether the server has written what was not read here yet."""
+        """Whether the server has written what was not read here yet, or not sent on."""
+        if self.transport is not None and self.transport.get_write_buffer_size() > 0:
+            return True
         if self._inside is None or self._inside.is_closing():
             return False
         unread = fcntl.ioctl(self._inside.get_extra_info("socket").fileno(), termios.FIONREAD, bytes(4))

@@ -364,6 +364,7 @@ registry: registry.cfg
 plan: plan.yaml
 tls: {certificate: hostcert.pem, key: hostkey.pem, ca_path: ca}
 legacy: {dips: {listen: "127.0.0.1:0"}, https: {listen: "127.0.0.1:0"}, public_host: localhost}
+rest: {listen: "127.0.0.1:0", tls: true}
 auth: {issuer: "https://test.invalid/"}
 """
 
@@ -429,23 +430,32 @@ async def _not(answer: Awaitable[bool]) -> bool:
     return not await answer
 
 
-async def test_a_renewed_host_certificate_is_shown(directory: Path, credentials: GridCredentials) -> None:
-    """New connections get the new one on every wire, without a restart."""
+async def test_a_renewed_host_certificate_is_shown(
+    directory: Path, credentials: GridCredentials, caplog: pytest.LogCaptureFixture
+) -> None:
+    """New connections get the new one on every listener, without a restart; a broken pair changes nothing."""
     site = Site(directory, credentials)
     async with serving(load_config(directory / "wherry.yaml")) as up:
+        ports = [*up.addresses.wires.values(), int(up.addresses.rest.rpartition(":")[2])]
 
-        async def shown(wire: str) -> bytes:
-            _, writer = await asyncio.open_connection(
-                "localhost", up.addresses.wires[wire], ssl=site.caller().tls
-            )
+        async def shown(port: int) -> bytes:
+            _, writer = await asyncio.open_connection("localhost", port, ssl=site.caller().tls)
             certificate = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
             writer.transport.abort()
             assert isinstance(certificate, bytes)
             return certificate
 
         renewed = site.renew()
-        for wire in ("dips", "https"):
-            await eventually(lambda w=wire: _equal(shown(w), renewed))
+        for port in ports:
+            await eventually(lambda p=port: _equal(shown(p), renewed))
+        (directory / "hostkey.pem").write_text("no key")
+        for said in ("cannot be used for REST", "cannot be used: "):
+            await eventually(lambda text=said: _said(caplog, text))
+        assert {await shown(port) for port in ports} == {renewed}
+
+
+async def _said(caplog: pytest.LogCaptureFixture, text: str) -> bool:
+    return text in caplog.text
 
 
 async def _equal(answer: Awaitable[bytes], value: bytes) -> bool:
