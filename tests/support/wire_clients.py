@@ -33,11 +33,10 @@ SECONDS = 30.0
 
 @dataclass(frozen=True)
 class Caller:
-    """Who calls: by a proxy file, or where a wire's library cannot show one, by a token."""
+    """Who calls, by a proxy file."""
 
     proxy: Path
     ca_path: Path
-    token: str
 
     @property
     def tls(self) -> ssl.SSLContext:
@@ -104,7 +103,7 @@ def msgpack_rpc(
 
 
 class GrpcClient:
-    """The generic service, by a token: grpcio shows no proxies."""
+    """The generic service."""
 
     def __init__(self, schema: Schema) -> None:
         self._schema = schema
@@ -117,7 +116,8 @@ class GrpcClient:
         for argument in arguments:
             write_value(request.arguments.add(), argument)
         authority = b"".join(file.read_bytes() for file in sorted(caller.ca_path.glob("*.0")))
-        credentials = grpc.ssl_channel_credentials(authority)
+        proxy = caller.proxy.read_bytes()
+        credentials = grpc.ssl_channel_credentials(authority, private_key=proxy, certificate_chain=proxy)
         with grpc.secure_channel(urlsplit(place).netloc, credentials) as channel:
             ask = channel.unary_unary(
                 "/wherry.v1.LegacyRpc/Call",
@@ -125,7 +125,7 @@ class GrpcClient:
                 response_deserializer=self._schema.reply.FromString,
             )
             try:
-                reply = ask(request, SECONDS, metadata=[("authorization", f"Bearer {caller.token}")])
+                reply = ask(request, SECONDS)
             except grpc.RpcError as error:
                 return self._error(error)
         return {"OK": True, "Value": read_value(reply.value, 100)}

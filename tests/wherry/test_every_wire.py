@@ -19,9 +19,7 @@ import pytest_asyncio
 from wire_clients import Caller, clients
 
 from legacy_rpc.codecs.grpc_schema import Schema
-from legacy_rpc.messages import Identity
 from legacy_rpc.services.catalogue import all_services
-from wherry.build import principal_of
 from wherry.config import load_config
 from wherry.demo.credentials import GridCredentials
 from wherry.serve import Serving, serving
@@ -185,16 +183,8 @@ class Bridge:
     credentials: GridCredentials
 
     def caller(self, user: str, group: str) -> Caller:
-        """A user with a proxy and a token."""
-        assert self.up.old is not None
-        dn = f"/DC=org/DC=wherry/OU=people/CN={user}"
-        registry = self.up.new.registry.current
-        principal = principal_of(
-            Identity(user, group, dn=dn, vo="demo", properties=registry.properties_of(group)), registry
-        )
-        assert principal is not None
-        token = self.up.new.issuer.mint(principal).text
-        return Caller(self.credentials.proxies[user][group], self.credentials.ca_path, token)
+        """A user with a proxy."""
+        return Caller(self.credentials.proxies[user][group], self.credentials.ca_path)
 
     async def ask(
         self, name: str, caller: Caller, service: str, method: str, arguments: list[Any]

@@ -26,9 +26,7 @@ from wire_clients import Ask, Caller, clients, diset, https
 from legacy_rpc.client.diset import CallError, client_tls
 from legacy_rpc.codecs.encodings import JENCODE
 from legacy_rpc.codecs.grpc_schema import Schema
-from legacy_rpc.messages import Identity
 from legacy_rpc.services.catalogue import all_services
-from wherry.build import principal_of
 from wherry.config import load_config
 from wherry.demo.credentials import GridCredentials
 from wherry.demo.pki import Authority, make_keys, make_proxy
@@ -392,7 +390,7 @@ class Site:
 
     def caller(self) -> Caller:
         """Alice, with a proxy."""
-        return Caller(self.directory / "alice.pem", self.ca_path, "")
+        return Caller(self.directory / "alice.pem", self.ca_path)
 
 
 async def eventually(condition: Callable[[], Awaitable[bool]]) -> None:
@@ -501,16 +499,6 @@ class Running:
         self._stop.set()
 
 
-def token_of(up: Serving, user: str, group: str) -> str:
-    """A token of our own issuer."""
-    registry = up.new.registry.current
-    dn = f"/DC=org/DC=wherry/OU=people/CN={user}"
-    properties = registry.properties_of(group)
-    principal = principal_of(Identity(user, group, dn=dn, vo="demo", properties=properties), registry)
-    assert principal is not None
-    return str(up.new.issuer.mint(principal).text)
-
-
 async def refuses(port: int) -> bool:
     """Whether nothing listens there any more."""
     try:
@@ -529,7 +517,7 @@ async def test_calls_in_flight_end(directory: Path, credentials: GridCredentials
     up = await running.up()
     assert up.old is not None
     proxy = credentials.proxies["alice"]["demo_admin"]
-    caller = Caller(proxy, credentials.ca_path, token_of(up, "alice", "demo_admin"))
+    caller = Caller(proxy, credentials.ca_path)
     asked = {
         name: wire_and_client for name, wire_and_client in CLIENTS.items() if wire_and_client[0] in SERVERS
     }
