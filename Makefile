@@ -29,11 +29,16 @@ quick-bench: $(VENV)/.installed-test
 	$(BIN)/python benchmarks/diset.py --quick
 	$(BIN)/python benchmarks/codec.py --quick
 	$(BIN)/python benchmarks/database.py --quick
+	$(BIN)/python benchmarks/large_replies.py --quick
+	$(BIN)/python benchmarks/idle.py --quick
 
 bench: $(VENV)/.installed-test
 	$(BIN)/python benchmarks/diset.py
 	$(BIN)/python benchmarks/codec.py
 	$(BIN)/python benchmarks/database.py
+	$(BIN)/python benchmarks/large_replies.py
+	$(BIN)/python benchmarks/idle.py
+	$(BIN)/python benchmarks/workers.py
 
 # Nightly: every fuzz target for so many seconds; stops at the first broken promise (tests/fuzz/run.py).
 FUZZ_SECONDS ?= 300

@@ -1,8 +1,8 @@
 """How much later small calls are answered while large replies are being sent; README.md says how to read it.
 
-Prints one JSON line for each encoding and size of reply.
+Prints one JSON line for each wire (DISET's twice, once for each encoding) and size of reply.
 
-    python benchmarks/large_replies.py [--quick] [--seconds S] [--rounds R] [--large N]
+    python benchmarks/large_replies.py [--quick] [--wires W,...] [--seconds S] [--rounds R] [--large N]
 """
 
 from __future__ import annotations
@@ -17,25 +17,41 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
+from http.client import HTTPSConnection
 from pathlib import Path
 from typing import Any
+from xmlrpc.client import dumps
 
+import grpc
+import msgpack
 from load import HOST, Load, LoadError, client_tls, connect
 
+from legacy_rpc.codecs.dirac_https import URLENCODED, HttpsLimits, write_form
 from legacy_rpc.codecs.diset import ClientConversation, DisetLimits
 from legacy_rpc.codecs.encodings import DENCODE, JENCODE, Encoding
+from legacy_rpc.codecs.grpc_schema import Schema
+from legacy_rpc.codecs.grpc_values import write_value
+from legacy_rpc.codecs.msgpack_rpc import MsgpackLimits
 from legacy_rpc.messages import AnyCredential, Call, Credential, Identity, Outcome, Proposal, Reply
 from legacy_rpc.servers.diset import DisetServer
 from legacy_rpc.servers.door import Door
-from legacy_rpc.servers.listener import ConnectionLimits, Gate
+from legacy_rpc.servers.grpc_server import GENERIC_PATH, GrpcLimits, GrpcServer
+from legacy_rpc.servers.http import HttpServer
+from legacy_rpc.servers.https import DiracHttps
+from legacy_rpc.servers.listener import ConnectionLimits, Gate, WireServer
+from legacy_rpc.servers.msgpack_rpc import MsgpackRpcServer
 from legacy_rpc.servers.tls import ServerTls
+from legacy_rpc.servers.xmlrpc import XML, XmlRpc, XmlRpcLimits
+from legacy_rpc.signatures import Parameter, Signature, Signatures
 from wherry.demo.pki import Authority, make_proxy
 
 SERVICE = "Test/Large"
 MEGABYTE = 1_000_000
+SIGNATURES: Signatures = {SERVICE: [Signature("large", "", [Parameter("megabytes")])]}
 # Nobody may be held up by more.
 ALLOWED_MS = 5.0
 
@@ -90,17 +106,36 @@ async def serve(directory: Path) -> None:
                 return Reply(worst)
         return Reply(call.arguments[0])
 
-    gate = Gate(ConnectionLimits())
-    server = DisetServer(
-        Door(admit, handle, gate),
-        DisetLimits(),
-        ServerTls(directory / "cert.pem", directory / "key.pem", directory / "ca").contexts(),
-    )
-    with socket.create_server((HOST, 0)) as listening:
-        listener = server.listen(listening)
-        print(listening.getsockname()[1], flush=True)
+    door = Door(admit, handle, Gate(ConnectionLimits()))
+    tls = ServerTls(directory / "cert.pem", directory / "key.pem", directory / "ca")
+    ports = {}
+    async with AsyncExitStack() as stack:
+        for wire, make in SERVERS.items():
+            server = make(door, tls)
+            await server.start()
+            stack.push_async_callback(server.stop, 1.0)
+            listening = stack.enter_context(socket.create_server((HOST, 0)))
+            stack.push_async_callback(server.listen(listening).close)
+            ports[wire] = listening.getsockname()[1]
+        print(json.dumps(ports), flush=True)
         await asyncio.to_thread(sys.stdin.read)
-        await listener.close()
+
+
+def _https(door: Door, tls: ServerTls) -> WireServer:
+    return HttpServer(door, tls.contexts(protocols=("http/1.1",)), DiracHttps(door, HttpsLimits()))
+
+
+def _xmlrpc(door: Door, tls: ServerTls) -> WireServer:
+    return HttpServer(door, tls.contexts(protocols=("http/1.1",)), XmlRpc(door, XmlRpcLimits(), SIGNATURES))
+
+
+SERVERS: Mapping[str, Callable[[Door, ServerTls], WireServer]] = {
+    "dips": lambda door, tls: DisetServer(door, DisetLimits(), tls.contexts()),
+    "https": _https,
+    "xmlrpc": _xmlrpc,
+    "msgpack": lambda door, tls: MsgpackRpcServer(door, MsgpackLimits(), tls.contexts(), SIGNATURES),
+    "grpc": lambda door, tls: GrpcServer(door, GrpcLimits(), tls.contexts(protocols=("h2",)), SIGNATURES),
+}
 
 
 # --- its clients
@@ -131,18 +166,6 @@ class Client:
             raise LoadError(f"{method} was answered {conversation.result}")
         return conversation.result["Value"]
 
-    def fetch(self, megabytes: float, encoding: Encoding) -> int:
-        """Take a large reply, without decoding it; returns its bytes."""
-        conversation = ClientConversation(_proposal("large"), [megabytes], encoding)
-        buffer = bytearray(1 << 20)
-        received = 0
-        with connect(self.port, self.tls) as connection:
-            connection.sendall(conversation.start())
-            connection.sendall(conversation.feed(connection.recv(65536)))
-            while count := connection.recv_into(buffer):
-                received += count
-        return received
-
     def small_calls(self, seconds: float) -> list[float]:
         """The latencies of small calls, one after the other."""
         latencies = []
@@ -160,14 +183,89 @@ def _proposal(method: str) -> Proposal:
     return Proposal(SERVICE, "RPC", method, client_version="9.1.22", setup="None", vo="unknown")
 
 
-def fetch_until_told(client: Client, megabytes: float, encoding: Encoding, most: int) -> None:
+# --- taking a large reply, without decoding it; each gives its bytes
+
+
+def fetch_dips(encoding: Encoding, port: int, proxy: Path, megabytes: float) -> int:
+    """By DISET."""
+    conversation = ClientConversation(_proposal("large"), [megabytes], encoding)
+    with connect(port, client_tls(str(proxy))) as connection:
+        connection.sendall(conversation.start())
+        connection.sendall(conversation.feed(connection.recv(65536)))
+        return _drained(connection)
+
+
+def _drained(connection: socket.socket, size: int = sys.maxsize) -> int:
+    buffer = bytearray(1 << 20)
+    received = 0
+    while received < size and (count := connection.recv_into(buffer)):
+        received += count
+    return received
+
+
+def fetch_https(port: int, proxy: Path, megabytes: float) -> int:
+    """By DIRAC's HTTPS."""
+    return _post(port, proxy, f"/{SERVICE}", write_form(_proposal("large"), [megabytes]), URLENCODED)
+
+
+def fetch_xmlrpc(port: int, proxy: Path, megabytes: float) -> int:
+    """By XML-RPC."""
+    call = dumps((megabytes,), f"{SERVICE.replace('/', '.')}.large").encode()
+    return _post(port, proxy, "/RPC2", call, XML)
+
+
+def _post(port: int, proxy: Path, path: str, body: bytes, content_type: str) -> int:
+    connection = HTTPSConnection(HOST, port, context=client_tls(str(proxy)))
+    try:
+        connection.request("POST", path, body, {"Content-Type": content_type})
+        response = connection.getresponse()
+        buffer = bytearray(1 << 20)
+        received = 0
+        while count := response.readinto(buffer):
+            received += count
+        return received
+    finally:
+        connection.close()
+
+
+def fetch_msgpack(port: int, proxy: Path, megabytes: float) -> int:
+    """By MessagePack-RPC, where nothing but its content says how long a response is."""
+    size = len(msgpack.packb([1, 1, None, rows(megabytes)]))
+    with connect(port, client_tls(str(proxy))) as connection:
+        connection.sendall(msgpack.packb([0, 1, f"{SERVICE}.large", [megabytes]]))
+        return _drained(connection, size)
+
+
+def fetch_grpc(port: int, proxy: Path, megabytes: float) -> int:
+    """By gRPC's generic service."""
+    request = Schema(SIGNATURES).call_request(service=SERVICE, method="large")
+    write_value(request.arguments.add(), megabytes)
+    pem = proxy.read_bytes()
+    authority = b"".join(path.read_bytes() for path in sorted((proxy.parent / "ca").glob("*.0")))
+    credentials = grpc.ssl_channel_credentials(authority, pem, pem)
+    options = [("grpc.max_receive_message_length", -1), ("grpc.use_local_subchannel_pool", 1)]
+    with grpc.secure_channel(f"localhost:{port}", credentials, options) as channel:
+        return len(channel.unary_unary(GENERIC_PATH)(request.SerializeToString(), timeout=60))
+
+
+FETCHES: Mapping[str, Callable[[int, Path, float], int]] = {
+    "dips-jencode": partial(fetch_dips, JENCODE),
+    "dips-dencode": partial(fetch_dips, DENCODE),
+    "https": fetch_https,
+    "xmlrpc": fetch_xmlrpc,
+    "msgpack": fetch_msgpack,
+    "grpc": fetch_grpc,
+}
+
+
+def fetch_until_told(wire: str, port: int, proxy: Path, megabytes: float, most: int) -> None:
     """What a process of large clients does: fetch until standard input ends; prints how often."""
     ended = threading.Event()
     counts: list[int] = []
 
     def fetch() -> None:
         while not ended.is_set():
-            if client.fetch(megabytes, encoding) < megabytes * MEGABYTE / 2:
+            if FETCHES[wire](port, proxy, megabytes) < megabytes * MEGABYTE / 2:
                 raise LoadError("a large reply was cut short")
             if not counts:
                 print("begun", flush=True)
@@ -208,6 +306,7 @@ class Options:
     rounds: int
     large: int
     sizes: tuple[float, ...]
+    wires: tuple[str, ...]
 
 
 @dataclass
@@ -221,15 +320,16 @@ class Measured:
     replies: int = 0
 
 
-def measure(client: Client, options: Options, megabytes: float, encoding: Encoding, into: Measured) -> None:
+def measure(
+    client: Client, ports: Mapping[str, int], options: Options, wire: str, megabytes: float, into: Measured
+) -> None:
     """One round: without large replies, then with them."""
     client.call("prepare", megabytes)
     client.call("longest")
     into.quiet += client.small_calls(options.seconds)
     into.quiet_held = max(into.quiet_held, client.call("longest"))
-    with child(
-        "fetch", str(client.port), str(client.proxy), str(megabytes), encoding.name, str(options.large)
-    ) as fetching:
+    port = ports[wire.partition("-")[0]]
+    with child("fetch", wire, str(port), str(client.proxy), str(megabytes), str(options.large)) as fetching:
         assert fetching.stdin is not None
         assert fetching.stdout is not None
         while fetching.stdout.readline() != "begun\n":
@@ -243,10 +343,10 @@ def measure(client: Client, options: Options, megabytes: float, encoding: Encodi
             raise LoadError("the large replies were not answered")
 
 
-def say(megabytes: float, encoding: Encoding, measured: Measured) -> None:
+def say(wire: str, megabytes: float, measured: Measured) -> None:
     """One line of the output."""
     quiet, busy = (Load(1.0, latencies) for latencies in (measured.quiet, measured.busy))
-    figures: dict[str, Any] = {"case": "large replies", "encoding": encoding.name, "mb": megabytes}
+    figures: dict[str, Any] = {"case": "large replies", "wire": wire, "mb": megabytes}
     for name, share in (("p50", 0.5), ("p99", 0.99), ("max", 1.0)):
         before, with_large = quiet.percentile_ms(share), busy.percentile_ms(share)
         figures[f"{name}_ms"] = round(with_large, 2)
@@ -271,15 +371,16 @@ def run(options: Options) -> None:
         proxy = make_proxy(authority.issue_user("alice"), "demo_user").write(directory / "proxy.pem")
         with child("serve", str(directory)) as server:
             assert server.stdout is not None
-            client = Client(int(server.stdout.readline()), proxy)
+            ports = json.loads(server.stdout.readline())
+            client = Client(ports["dips"], proxy)
             client.small_calls(0.2)  # warm up
-            cases = [(size, encoding) for size in options.sizes for encoding in (JENCODE, DENCODE)]
+            cases = [(wire, size) for wire in options.wires for size in options.sizes]
             results = {case: Measured() for case in cases}
             for _ in range(options.rounds):
-                for (size, encoding), measured in results.items():
-                    measure(client, options, size, encoding, measured)
-            for (size, encoding), measured in results.items():
-                say(size, encoding, measured)
+                for (wire, size), measured in results.items():
+                    measure(client, ports, options, wire, size, measured)
+            for (wire, size), measured in results.items():
+                say(wire, size, measured)
 
 
 def parse(arguments: Sequence[str]) -> Options:
@@ -289,13 +390,17 @@ def parse(arguments: Sequence[str]) -> Options:
     parser.add_argument("--seconds", type=float, default=3.0, help="of each measurement (default 3)")
     parser.add_argument("--rounds", type=int, default=3, help="of all measurements (default 3)")
     parser.add_argument("--large", type=int, default=2, help="large replies at a time (default 2)")
+    parser.add_argument("--wires", default=",".join(SERVERS), help=f"default: {','.join(SERVERS)}")
     given = parser.parse_args(arguments)
+    wires = tuple(wire for wire in FETCHES if wire.partition("-")[0] in given.wires.split(","))
+    if unknown := set(given.wires.split(",")) - SERVERS.keys():
+        parser.error(f"--wires: not {', '.join(sorted(unknown))}, but some of {','.join(SERVERS)}")
     sizes = (1.0, 5.0, 20.0)
     if given.quick:
-        given.seconds, given.rounds, sizes = 1.0, 1, (1.0, 5.0)
+        given.seconds, given.rounds, sizes = 0.3, 1, (1.0,)
     if not (0 < given.seconds <= 60 and 1 <= given.rounds <= 100 and 1 <= given.large <= 32):
         parser.error("--seconds up to 60, --rounds from 1 to 100, --large from 1 to 32")
-    return Options(given.seconds, given.rounds, given.large, sizes)
+    return Options(given.seconds, given.rounds, given.large, sizes, wires)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -304,10 +409,8 @@ def main(arguments: Sequence[str]) -> int:
         match arguments:
             case ["serve", directory]:
                 asyncio.run(serve(Path(directory)))
-            case ["fetch", port, proxy, megabytes, encoding, most]:
-                client = Client(int(port), Path(proxy))
-                chosen = DENCODE if encoding == DENCODE.name else JENCODE
-                fetch_until_told(client, float(megabytes), chosen, int(most))
+            case ["fetch", wire, port, proxy, megabytes, most]:
+                fetch_until_told(wire, int(port), Path(proxy), float(megabytes), int(most))
             case _:
                 run(parse(arguments))
     except (LoadError, OSError) as error:

@@ -8,7 +8,7 @@ each step is taken here: who signed whom, names, dates, and up to an authority t
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -113,14 +113,18 @@ def _by_subject(files: Iterable[Path]) -> dict[bytes, list[x509.Certificate]]:
     return found
 
 
+CheckRevoked = Callable[[Sequence[bytes]], None]
+
+
 def verified_delegation(
-    pem: str, key: bytes, authorities: Authorities, now: datetime
+    pem: str, key: bytes, authorities: Authorities, now: datetime, check_revoked: CheckRevoked
 ) -> tuple[str, Credential]:
     """The chain that a client made for our key, in PEM and without authorities, and what it proves.
 
+    ``check_revoked`` is given the end entity and its authorities, DER, up to the root, and raises PeerError.
     Raises Refused for a chain that is not good: made for another key, no proxy, with attributes of a VO, not
-    valid now, or not from a trusted authority.  Who it is for, whether it is limited, has a group or ends too
-    soon, the credential tells.
+    valid now, not from a trusted authority, or revoked.  Who it is for, whether it is limited, has a group or
+    ends too soon, the credential tells.
     """
     certificates = _certificates(pem)
     credential = _credential(certificates)
@@ -132,7 +136,11 @@ def verified_delegation(
     if any(_has(certificate, VOMS_ATTRIBUTES) for certificate in path):
         raise Refused("Proxies with VOMS extensions are not allowed to be uploaded")
     _check_dates(path, now)
-    _check_trust(path[-1], certificates[len(path) :], authorities, now)
+    trust = _trust(path[-1], certificates[len(path) :], authorities, now)
+    try:
+        check_revoked([each.public_bytes(Encoding.DER) for each in trust])
+    except PeerError as error:
+        raise Refused(str(error)) from error
     text = "".join(certificate.public_bytes(Encoding.PEM).decode() for certificate in path)
     return text, credential
 
@@ -175,24 +183,26 @@ def _check_dates(certificates: Iterable[x509.Certificate], now: datetime) -> Non
             raise Refused("The chain is not valid yet: look at the clocks")
 
 
-def _check_trust(
+def _trust(
     certificate: x509.Certificate,
     given: Sequence[x509.Certificate],
     authorities: Authorities,
     now: datetime,
-) -> None:
-    """Walk from an end entity to a self-signed authority of the directory.
+) -> list[x509.Certificate]:
+    """The way from an end entity to a self-signed authority of the directory, both included.
 
     Authorities in between may come with the chain or stand in the directory.
     """
+    way = [certificate]
     for _ in range(LONGEST_CHAIN):
         trusted = _issuer(certificate, authorities.named(certificate.issuer))
         issuer = trusted or _issuer(certificate, given)
         if issuer is None:
             break
         _check_dates([issuer], now)
+        way.append(issuer)
         if trusted is not None and issuer.subject == issuer.issuer:
-            return
+            return way
         certificate = issuer
     raise Refused("The chain does not lead to an authority that is trusted here")
 

@@ -11,7 +11,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from legacy_rpc.authorisation import ANONYMOUS, VISITOR, Rule, identify, rule_in_force
@@ -36,6 +36,8 @@ logger = logging.getLogger(__name__)
 
 # Connections for messages, which only executors make (sheet, section 5.1).
 CONNECTIONS = ("Connection", "Message")
+# Of a service or a method; they are written into logs and answers.
+LONGEST_NAME = 200
 # What a DIRAC service says of a transfer that it does not offer (sheet, section 2).
 TRANSFERS_REFUSED = {
     "FromClient": "receiving files",
@@ -143,6 +145,9 @@ class FrontDoor:
             raise
 
     def _admitted(self, proposal: Proposal, credential: AnyCredential | None) -> Identity:
+        if max(len(proposal.service), len(proposal.method)) > LONGEST_NAME:
+            problem = f"No service and no method has a name of more than {LONGEST_NAME} characters"
+            raise Failure(problem, reason="unknown-method")
         service = self._services.service(proposal.service)
         if service is None:
             raise Failure(f"{proposal.service} is not up in this server", reason="unknown-service")
@@ -176,10 +181,31 @@ class FrontDoor:
             problem = f"{call.method} was not begun: the time for it was over"
             return Answered(Failure(problem), "refused", "timeout")
         self._running[caller] += 1
+        if self._writes(call):
+            return await self._written(call, caller, seconds)
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._answered(call)
+        except TimeoutError:
+            return _too_late(call)
+        finally:
+            self._leave(caller)
+
+    async def _written(self, call: Call, caller: tuple[str, str], seconds: float | None) -> Answered:
+        """The answer of a call that writes; out of time it goes on, or its work would be half done."""
         task = asyncio.ensure_future(self._answered(call))
         task.add_done_callback(lambda _task: self._leave(caller))
         done, _ = await asyncio.wait({task}, timeout=seconds)
-        return task.result() if done else self._too_late(call, task)
+        if done:
+            return task.result()
+        self._left_behind.add(task)
+        task.add_done_callback(self._left_behind.discard)
+        return _too_late(call, ": it goes on, and its outcome is unknown")
+
+    def _writes(self, call: Call) -> bool:
+        service = self._services.service(call.service)
+        method = service.methods.get(call.method) if service else None
+        return method is not None and method.write is not Write.READ
 
     def _leave(self, caller: tuple[str, str]) -> None:
         self._running[caller] -= 1
@@ -193,19 +219,6 @@ class FrontDoor:
         if call.deadline is None:
             return self._limits.seconds
         return min(self._limits.seconds, max(0.0, call.deadline - asyncio.get_running_loop().time()))
-
-    def _too_late(self, call: Call, task: asyncio.Task[Answered]) -> Answered:
-        """Give up a call that only reads; one that writes goes on, or its work would be half done."""
-        service = self._services.service(call.service)
-        method = service.methods.get(call.method) if service else None
-        problem = f"{call.method} was not done within the time for a call"
-        if method is None or method.write is Write.READ:
-            task.cancel()
-        else:
-            self._left_behind.add(task)
-            task.add_done_callback(self._left_behind.discard)
-            problem += ": it goes on, and its outcome is unknown"
-        return Answered(Failure(problem), "refused", "timeout")
 
     async def _answered_by_us(self, call: Call) -> Answered:
         try:
@@ -248,6 +261,11 @@ def _rule(service: ServiceRecord, proposal: Proposal, directory: Directory) -> R
     return rule_in_force(written, proposal.name, declared, hard_coded=hard_coded)
 
 
+def _too_late(call: Call, fate: str = "") -> Answered:
+    problem = f"{call.method} was not done within the time for a call{fate}"
+    return Answered(Failure(problem), "refused", "timeout")
+
+
 def _lacks_its_file(call: Call) -> bool:
     """Whether a transfer was asked for as if it were a call."""
     return call.incoming is None and call.outgoing is None and call.method != transfer_name("ListBulk")
@@ -264,5 +282,6 @@ def _refused(proposal: Proposal, credential: AnyCredential | None, failure: Fail
     """The record of a caller who was turned away: known by no more than the certificate."""
     dn = credential.dn if isinstance(credential, Credential) else ""
     nobody = Identity(ANONYMOUS, VISITOR, kind=ANONYMOUS, dn=dn, credential=credential)
-    call = proposal.call((), nobody)
+    service, method = proposal.service[:LONGEST_NAME], proposal.method[:LONGEST_NAME]
+    call = replace(proposal, service=service, method=method).call((), nobody)
     return FinishedCall(call, Answered(failure, "refused", "admission"), 0.0)

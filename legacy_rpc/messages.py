@@ -156,6 +156,9 @@ class Identity:
 RPC = "RPC"
 FILE_TRANSFER = "FileTransfer"
 
+# Characters that are kept of what a client calls itself, which is written into logs.
+LONGEST_VERSION = 64
+
 
 def transfer_name(action: str) -> str:
     """The name under which a transfer stands among a service's methods: ``FileTransfer/ToClient``."""
@@ -193,7 +196,7 @@ class Proposal:
             arguments=arguments,
             identity=identity,
             wire=self.wire,
-            client_version=self.client_version,
+            client_version=self.client_version[:LONGEST_VERSION],
             peer=self.peer,
             **more,
         )

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from adaptor.router import Router
     from legacy_rpc.front_door import FinishedCall, FrontDoor
     from legacy_rpc.messages import Identity, TokenCredential
+    from legacy_rpc.revocation import Revocations
     from legacy_rpc.services.table import ServiceTable, TokenPair
     from migration_plans.plan import Catalogue
     from migration_plans.plan_file import PlanFile
@@ -72,7 +73,7 @@ def rest_url(config: Config, port: int = 0) -> str:
     if config.rest is None:
         return ""
     scheme = "https" if config.rest.tls else "http"
-    host = config.legacy.public_host if config.legacy else config.rest.listen.host
+    host = config.legacy.public_host if config.legacy else config.rest.listen.host_in_url
     return config.rest.url or f"{scheme}://{host}:{port or config.rest.listen.port}"
 
 
@@ -127,10 +128,12 @@ def make_old_side(
     new: NewSide,
     public_url: Callable[[str], str],
     finished: Callable[[FinishedCall], None],
+    revocations: Revocations | None = None,
 ) -> OldSide:
     """The legacy services, the plan, the router between the sides, and the front door.
 
-    ``public_url`` tells where clients reach a service.  Raises ConfigError.
+    ``public_url`` tells where clients reach a service.  ``revocations``: None where CRLs are not looked at.
+    Raises ConfigError.
     """
     from adaptor.backend import InProcessBackend, TokenCache
     from adaptor.methods.catalogue import ADAPTORS
@@ -138,7 +141,7 @@ def make_old_side(
     from legacy_rpc.front_door import FrontDoor
     from legacy_rpc.messages import Write
     from legacy_rpc.services.catalogue import all_services
-    from legacy_rpc.services.table import Common, NativeSide
+    from legacy_rpc.services.table import Common, NativeSide, nothing_revoked
 
     services = all_services()
     plan = load_plan(config)
@@ -155,6 +158,7 @@ def make_old_side(
         issue_tokens=token_pairs(new),
         ca_path=ca_path,
         seal=seal,
+        check_revoked=revocations.check if revocations else nothing_revoked,
     )
     native = NativeSide(services, common)
 

@@ -336,9 +336,12 @@ def call(
     from legacy_rpc.client.diset import CallError
 
     url = url if _names_service(url) else f"{url.rstrip('/')}/{service}"
+    by_https = url.startswith("https:")
+    if token and not by_https:
+        raise _OneLine("a token (--token, WHERRY_TOKEN) is for https:// only: DISET has no place for it")
     values = [_argument(text) for text in arguments]
     try:
-        if url.startswith("https:"):
+        if by_https:
             answer = run(_call_by_https(url, method, values, proxy, token, ca_path, seconds))
         else:
             answer = run(_call_by_diset(url, method, values, proxy, ca_path, seconds, encoding))

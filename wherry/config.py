@@ -35,6 +35,11 @@ class Address(_Section):
     host: str
     port: Annotated[int, Field(ge=0, le=65535)]
 
+    @property
+    def host_in_url(self) -> str:
+        """The host as URLs have it: IPv6 addresses in brackets."""
+        return f"[{self.host}]" if ":" in self.host else self.host
+
 
 def _address(value: Any) -> Any:
     if isinstance(value, str):

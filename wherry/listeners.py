@@ -155,7 +155,8 @@ async def listening(config: Config, parts: Parts, sockets: Sockets) -> AsyncIter
 
 
 async def _end(door: Door, servers: Mapping[str, WireServer]) -> None:
-    """All at once: none of them may take another's time."""
-    await asyncio.gather(
-        door.drain(DRAIN_SECONDS), *(server.stop(DRAIN_SECONDS) for server in servers.values())
-    )
+    """All wires at once: none of them may take another's time; then the calls whose clients have left."""
+    loop = asyncio.get_running_loop()
+    until = loop.time() + DRAIN_SECONDS
+    await asyncio.gather(*(server.stop(DRAIN_SECONDS) for server in servers.values()))
+    await door.drain(until - loop.time())

@@ -76,7 +76,7 @@ class Addresses:
         return cls(
             public_host=legacy.public_host if legacy else "",
             rest=rest_url(config, sockets.port("rest.listen") if config.rest else 0),
-            operations=f"http://{operations.listen.host}:{sockets.port('operations.listen')}"
+            operations=f"http://{operations.listen.host_in_url}:{sockets.port('operations.listen')}"
             if operations
             else "",
             wires={name: sockets.port(f"legacy.{name}.listen") for name in legacy.wires} if legacy else {},
@@ -206,9 +206,9 @@ async def _legacy(
         metrics.call_finished(call)
         hook(call)
 
-    old = make_old_side(config, new, addresses.service, finished)
-    _check_services(config, old)
     tls = make_tls(config.tls) if config.tls else None
+    old = make_old_side(config, new, addresses.service, finished, tls.revocations if tls else None)
+    _check_services(config, old)
     door = make_door(config, old.front_door, verifier(new.issuer), metrics.overhead, tls)
     parts = Parts(door, tls, config.limits, signatures(old.services))
     async with listening(config, parts, sockets), _following_tls(tls):

@@ -17,6 +17,7 @@ are remembered with their values, and short strings with their tokens.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -25,11 +26,14 @@ from itertools import chain
 from math import isfinite
 from typing import Any, Never
 
+from legacy_rpc.codecs.steps import Steps, in_one_go
 from legacy_rpc.messages import PeerError
 
 # Deep enough for any real message (they stay below 10) and far from Python's recursion limit, which those
 # who walk through a value reach with two frames per level.
 MAX_DEPTH = 200
+# So many values, and ends of containers, may be in one message: the most costly ones take about a second.
+MAX_VALUES = 1_000_000
 
 # Python's own limit for text to int, applied here whatever the interpreter was told: above it the
 # conversion takes quadratic time.
@@ -60,11 +64,16 @@ def decode(data: bytes, *, max_depth: int = MAX_DEPTH) -> Any:
     """The value of one whole DEncode message (``legacy-wire.md`` section 3.1).
 
     ``max_depth`` is how many containers may lie inside each other, never more than 200.  Bytes that are
-    not utf-8 come back as ``surrogateescape`` characters.  Raises PeerError for anything malformed, and
-    for a dictionary of many keys that were chosen to make it slow.
+    not utf-8 come back as ``surrogateescape`` characters.  Raises PeerError for anything malformed, for
+    more than a million values, and for a dictionary of many keys that were chosen to make it slow.
     """
+    return in_one_go(decode_in_pieces(data, max_depth=max_depth))
+
+
+def decode_in_pieces(data: bytes, *, max_depth: int = MAX_DEPTH) -> Steps[Any]:
+    """``decode`` as a generator that returns the value, and yields after every millisecond or so of work."""
     try:
-        value, end = _read_value(data.decode("latin-1"), min(max_depth, MAX_DEPTH))
+        value, end = yield from _reading(data.decode("latin-1"), min(max_depth, MAX_DEPTH))
     except (IndexError, ValueError):
         # Reading past the end, and not finding a terminator; nothing else below lets these two out.
         raise PeerError("DEncode: the message ends inside a value") from None
@@ -214,16 +223,21 @@ class _Mark:
     make: Callable[[list[Any]], Any]
 
 
-def _read_value(text: str, max_depth: int) -> tuple[Any, int]:
-    """The first value of a message and where it ends.
+def _reading(text: str, max_depth: int) -> Steps[tuple[Any, int]]:
+    """Reads the first value of a message, and returns it and where it ends.
 
     Containers that lie inside each other are kept on a stack, not on Python's.
     """
     items: list[Any] = []  # of the innermost container that is open
     around: list[tuple[_Mark, list[Any]]] = []  # its mark, and the items around it; then those around that
-    end = 0
+    end = count = 0
     while end < len(text):
+        if end:
+            yield
         tokens, end = _next_tokens(text, end)
+        count += len(tokens)
+        if count > MAX_VALUES:
+            raise PeerError(f"DEncode: a message of more than {MAX_VALUES} values")
         left = iter(tokens)
         for value in map(_VALUES.__getitem__, left):
             if type(value) is not _Mark:
@@ -238,7 +252,8 @@ def _read_value(text: str, max_depth: int) -> tuple[Any, int]:
                 mark, outer = around.pop() if around else (_END, [])
                 if mark is _END or (mark is _DICT and len(items) % 2):
                     _refuse(text, end - sum(map(len, left)))
-                outer.append(mark.make(items))
+                is_long = mark is _DICT and len(items) > 2 * _FEW_KEYS
+                outer.append((yield from _make_long_dict(items)) if is_long else mark.make(items))
                 items = outer
             if not around:
                 return items[0], end - sum(map(len, left))
@@ -247,25 +262,30 @@ def _read_value(text: str, max_depth: int) -> tuple[Any, int]:
 
 def _make_dict(items: list[Any]) -> dict[Any, Any]:
     """Of equal keys the last wins: encoders do send them, b"k" and "k" being one here."""
-    keys = items[::2]
-    if len(keys) > _FEW_KEYS and sum(map(_may_collide, keys)) > _FEW_KEYS:
-        raise PeerError("DEncode: a dictionary's keys could make it slow")
     try:
-        return dict(zip(keys, items[1::2], strict=True))
+        return dict(zip(items[::2], items[1::2], strict=True))
     except TypeError:
         raise PeerError("DEncode: a dictionary's key is or holds a list or dictionary") from None
 
 
+def _make_long_dict(items: list[Any]) -> Steps[dict[Any, Any]]:
+    """The same, where the keys could have been chosen to make it slow."""
+    made: dict[Any, Any] = {}
+    hashes: Counter[int] = Counter()
+    for start in range(0, len(items), 2 * _KEYS_AT_A_TIME):
+        part = _make_dict(items[start : start + 2 * _KEYS_AT_A_TIME])
+        hashes.update(map(hash, part))
+        if max(map(hashes.__getitem__, map(hash, part))) > _FEW_KEYS:
+            raise PeerError("DEncode: a dictionary's keys could make it slow")
+        made |= part
+        yield
+    return made
+
+
 # Whoever knows how Python hashes numbers and tuples can choose thousands with one and the same hash, and
-# each of them is compared with all before it.  Real dictionaries of many keys have job ids or names.
+# each of them is compared with all before it.  Keys that nobody has chosen so hardly ever share one.
 _FEW_KEYS = 64
-_DIFFERENT_HASHES = 2**61 - 1
-
-
-def _may_collide(key: Any) -> bool:
-    if type(key) is int:
-        return not -_DIFFERENT_HASHES < key < _DIFFERENT_HASHES
-    return isinstance(key, float | tuple)
+_KEYS_AT_A_TIME = 1024
 
 
 _LIST, _TUPLE, _DICT, _END = _Mark(lambda items: items), _Mark(tuple), _Mark(_make_dict), _Mark(tuple)

@@ -21,6 +21,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from legacy_rpc.codecs import jencode
+from legacy_rpc.codecs.steps import Steps, in_one_go
 from legacy_rpc.messages import RPC, PeerError, Proposal
 
 URLENCODED = "application/x-www-form-urlencoded"
@@ -71,6 +72,10 @@ class Question:
         """The arguments.  Raises PeerError."""
         return read_arguments(self.arguments_text, depth)
 
+    def arguments_in_pieces(self, depth: int) -> Steps[Sequence[Any]]:
+        """The same, piece by piece."""
+        return read_arguments_in_pieces(self.arguments_text, depth)
+
 
 def service_name(path: str) -> str:
     """The service that a URL's path names, with or without DIRAC's prefix for HTTPS services."""
@@ -105,7 +110,15 @@ _YES = ("true", "yes", "y", "1")
 
 def read_arguments(text: bytes, depth: int) -> Sequence[Any]:
     """The arguments.  Raises PeerError."""
-    arguments = _json("args", text, depth)
+    return in_one_go(read_arguments_in_pieces(text, depth))
+
+
+def read_arguments_in_pieces(text: bytes, depth: int) -> Steps[Sequence[Any]]:
+    """The same, piece by piece."""
+    try:
+        arguments = yield from jencode.decode_in_pieces(text, max_depth=depth)
+    except PeerError as error:
+        raise _unreadable("args", error) from None
     if not isinstance(arguments, list):
         raise PeerError("The field `args` must hold a JSON list")
     return arguments
@@ -122,7 +135,11 @@ def _json(name: str, text: bytes, depth: int = 10) -> Any:
     try:
         return jencode.decode(text, max_depth=depth)
     except PeerError as error:
-        raise PeerError(f"The field `{name}` cannot be read: {error}") from None
+        raise _unreadable(name, error) from None
+
+
+def _unreadable(name: str, error: PeerError) -> PeerError:
+    return PeerError(f"The field `{name}` cannot be read: {error}")
 
 
 # --- forms

@@ -21,15 +21,23 @@ from typing import Any
 
 from legacy_rpc.codecs import diset_blocks as blocks
 from legacy_rpc.codecs.diset_blocks import Block, Ended, EndOfFile, Taken
-from legacy_rpc.codecs.encodings import JENCODE, Encoding, decode_any
+from legacy_rpc.codecs.encodings import (
+    JENCODE,
+    UNSENDABLE,
+    Encoding,
+    decode_any,
+    decode_any_in_pieces,
+    unsendable,
+)
 from legacy_rpc.codecs.pieces import encode_in_pieces
+from legacy_rpc.codecs.steps import Steps
 from legacy_rpc.messages import Failure, Outcome, PeerError, Proposal, Reply
 
 KEEP_ALIVE = b"dka"
 # More digits than any limit has: a longer length is a lie, and is refused before it is all there.
 LENGTH_DIGITS = 10
-# What an encoder raises for a value that its wire cannot carry.
-UNSENDABLE = (TypeError, ValueError, OverflowError, RecursionError)
+# Arguments that are larger are decoded in pieces.
+LIGHT_BYTES = 16 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,16 +120,18 @@ def framed(parts: Sequence[bytes]) -> list[bytes]:
     return [b"%d:" % sum(map(len, parts)), *parts]
 
 
-def unsendable(error: Exception) -> Failure:
-    """What a client is told in place of a value that the wire cannot carry."""
-    return Failure(f"The result cannot be sent: {error}")
-
-
 @dataclass(frozen=True, slots=True)
 class Arguments:
     """What a client sends once it has been admitted; of a transfer, its information list."""
 
     values: Sequence[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class LargeArguments:
+    """The same, not decoded yet: ``ServerConversation.decode_in_pieces`` gives the arguments."""
+
+    payload: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +141,7 @@ class Ping:
     id: str | int
 
 
-Event = Proposal | Arguments | Ping | Block | EndOfFile | Taken | Ended
+Event = Proposal | Arguments | LargeArguments | Ping | Block | EndOfFile | Taken | Ended
 
 
 class _Stage(enum.Enum):
@@ -207,12 +217,16 @@ class ServerConversation:
         self._turn(_Stage.ADMISSION, self._limits.message)
         return proposal
 
-    def _given(self, payload: bytes) -> Arguments:
-        value = self._value(payload)
+    def _given(self, payload: bytes) -> Arguments | LargeArguments:
+        is_large = len(payload) > LIGHT_BYTES
+        event = LargeArguments(payload) if is_large else _arguments(self._value(payload))
         self._turn(_Stage.ANSWER, self._limits.proposal)
-        if not isinstance(value, list | tuple):
-            raise PeerError("The arguments must be a list")
-        return Arguments(value)
+        return event
+
+    def decode_in_pieces(self, large: LargeArguments) -> Steps[Arguments]:
+        """Decode large arguments: yields after every piece of work, returns them.  Raises PeerError."""
+        message, _encoding = yield from decode_any_in_pieces(large.payload, self._limits.depth)
+        return _arguments(self._value_of(message))
 
     def _transferred(self, payload: bytes) -> Block | EndOfFile | Taken | Ended:
         """What a client says in a transfer: when it is our turn, only that it ends it."""
@@ -247,10 +261,13 @@ class ServerConversation:
         return None
 
     def _value(self, payload: bytes) -> Any:
-        message = self._message(payload)
-        if message.get("OK") is not True or "Value" not in message:
-            raise PeerError(self._nonsense)
-        return message["Value"]
+        return self._value_of(self._message(payload))
+
+    def _value_of(self, message: Any) -> Any:
+        match message:
+            case {"OK": True, "Value": value}:
+                return value
+        raise PeerError(self._nonsense)
 
     def _message(self, payload: bytes) -> dict[str, Any]:
         message, encoding = decode_any(payload, self._limits.depth)
@@ -350,6 +367,12 @@ class ServerConversation:
 
     def _encoded(self, message: Mapping[str, Any]) -> bytes:
         return frame(self.encoding.encode(message))
+
+
+def _arguments(value: Any) -> Arguments:
+    if not isinstance(value, list | tuple):
+        raise PeerError("The arguments must be a list")
+    return Arguments(value)
 
 
 def read_ping(value: Any) -> Ping | None:

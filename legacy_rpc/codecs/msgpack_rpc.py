@@ -13,14 +13,17 @@ and only whole messages within the limits become values.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from itertools import chain
 from typing import Any, Never
 
 import msgpack
 
 from legacy_rpc.codecs.dencode import MAX_DEPTH
+from legacy_rpc.codecs.encodings import UNSENDABLE, unsendable
+from legacy_rpc.codecs.pieces import PIECE, is_light, weight
 from legacy_rpc.messages import Failure, Outcome, PeerError
 
 REQUEST, RESPONSE, NOTIFICATION = 0, 1, 2
@@ -71,6 +74,11 @@ class RequestReader:
     def half_sent(self) -> bool:
         """Whether there are bytes of a message that was not given yet."""
         return bool(self._buffer)
+
+    def allow(self, limits: MsgpackLimits) -> None:
+        """Other limits, from the next message on: none may be half read."""
+        self._limits = limits
+        self._outline = _Outline(limits)
 
     def feed(self, data: bytes) -> None:
         """Take what the transport received."""
@@ -140,12 +148,18 @@ def encode_response(
     ``times_as_text`` is for clients whose MessagePack has no timestamps.  A value that the wire cannot carry
     becomes an error that says so.
     """
-    extended = _as_text if times_as_text else _as_timestamp
+    pieces = response_in_pieces(msgid, outcome, whole=whole, times_as_text=times_as_text)
     try:
-        return _encode(_response(msgid, outcome, whole), extended)
-    except (TypeError, ValueError, OverflowError, RecursionError) as error:
-        failure = Failure(f"The result cannot be sent: {error}")
-        return _encode(_response(msgid, failure, whole), extended)
+        return b"".join(pieces)
+    except UNSENDABLE as error:
+        return encode_response(msgid, unsendable(error), whole=whole)
+
+
+def response_in_pieces(
+    msgid: int | None, outcome: Outcome, *, whole: bool = False, times_as_text: bool = False
+) -> Iterator[bytes]:
+    """The same bytes in pieces of bounded work.  Any may raise UNSENDABLE: keep them till the last is there."""
+    return _pieces(_response(msgid, outcome, whole), _as_text if times_as_text else _as_timestamp)
 
 
 def _response(msgid: int | None, outcome: Outcome, whole: bool) -> list[Any]:
@@ -172,6 +186,37 @@ def _encode(message: Any, extended: Callable[[Any], Any]) -> bytes:
         return msgpack.packb(message, default=extended)
     except UnicodeEncodeError:
         return msgpack.packb(_with_bytes(message), default=extended)
+
+
+def _pieces(value: Any, extended: Callable[[Any], Any]) -> Iterator[bytes]:
+    """What ``_encode`` gives: a container that is not light as its header, then its items in groups."""
+    if is_light(value) or not isinstance(value, list | tuple | dict):
+        yield _encode(value, extended)
+        return
+    items: Iterable[Any] = value
+    if isinstance(value, dict):
+        yield msgpack.Packer().pack_map_header(len(value))
+        items = chain.from_iterable(value.items())
+    else:
+        yield msgpack.Packer().pack_array_header(len(value))
+    group: list[Any] = []
+    gathered = 0
+    for item in items:
+        added = weight(item, PIECE)
+        if gathered + added > PIECE:
+            yield _encode_group(group, extended)
+            group, gathered = [], 0
+        if added > PIECE:
+            yield from _pieces(item, extended)
+        else:
+            group.append(item)
+            gathered += added
+    yield _encode_group(group, extended)
+
+
+def _encode_group(items: list[Any], extended: Callable[[Any], Any]) -> bytes:
+    """One after the other, as they stand in an array behind its header."""
+    return _encode(items, extended)[1 if len(items) < 16 else 3 :]
 
 
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - legacy values are naive UTC

@@ -24,7 +24,7 @@ _SLICE = 3 * 8 * 1024
 
 def is_light(value: Any) -> bool:
     """Whether a value is worth one piece at most: it is then best encoded in one go."""
-    return _weight(value, PIECE) <= PIECE
+    return weight(value, PIECE) <= PIECE
 
 
 def encode_in_pieces(value: Any, encoding: Encoding) -> Iterator[bytes]:
@@ -44,7 +44,7 @@ def encode_in_pieces(value: Any, encoding: Encoding) -> Iterator[bytes]:
         yield encoding.encode(value)
 
 
-def _weight(value: Any, most: int) -> int:
+def weight(value: Any, most: int) -> int:
     """About how much work a value is, in bytes; above ``most`` it is not looked at further."""
     if isinstance(value, str | bytes):
         return _LEAF + len(value)
@@ -60,18 +60,18 @@ _LEAVES = frozenset({int, float, bool, type(None)})
 
 
 def _weight_of_items(items: Iterable[Any], number: int, most: int) -> int:
-    weight = _LEAF * (1 + number)
-    if weight > most:
-        return weight
+    total = _LEAF * (1 + number)
+    if total > most:
+        return total
     for item in items:
         kind = type(item)
         if kind is str:  # the commonest take no call of a function
-            weight += len(item)
+            total += len(item)
         elif kind not in _LEAVES:
-            weight += _weight(item, most - weight)
-        if weight > most:
+            total += weight(item, most - total)
+        if total > most:
             break
-    return weight
+    return total
 
 
 def _container(items: Iterable[Any], make: Callable[[Any], Any], encoding: Encoding) -> Iterator[bytes]:
@@ -79,15 +79,15 @@ def _container(items: Iterable[Any], make: Callable[[Any], Any], encoding: Encod
     empty = encoding.encode(make(()))
     before, end = empty[:1], empty[1:]
     group: list[Any] = []
-    weight = 0
+    gathered = 0
     for item in items:
-        added = _LEAF if type(item) in _LEAVES else _weight(item, PIECE)
-        if group and weight + added > PIECE:
+        added = _LEAF if type(item) in _LEAVES else weight(item, PIECE)
+        if group and gathered + added > PIECE:
             yield before + encoding.encode(make(group))[1:-1]
-            before, group, weight = _FORMS[encoding.name].separator, [], 0
+            before, group, gathered = _FORMS[encoding.name].separator, [], 0
         if added <= PIECE:
             group.append(item)
-            weight += added
+            gathered += added
             continue
         value = item
         if make is dict:

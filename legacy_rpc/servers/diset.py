@@ -7,19 +7,20 @@ import logging
 import socket
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 from legacy_rpc.codecs.diset import (
-    UNSENDABLE,
     Arguments,
     DisetLimits,
     Event,
+    LargeArguments,
     Ping,
     ServerConversation,
-    unsendable,
 )
 from legacy_rpc.codecs.diset_blocks import DOWNLOADS, UPLOADS
+from legacy_rpc.codecs.encodings import UNSENDABLE, unsendable
 from legacy_rpc.messages import (
     FILE_TRANSFER,
     Call,
@@ -50,12 +51,37 @@ class DisetServer(WireServer):
         self.limits = limits
         self.wire = "dips" if tls else "dip"
         self._tls = tls
+        self._connections: set[DisetProtocol] = set()
+        self._empty = asyncio.Event()
+        self._empty.set()
 
     def listen(self, listening: socket.socket) -> Listener:
         """Serve connections to a listening socket."""
         return Listener(
             listening, self.door.gate, self._tls, lambda peer, accepted: DisetProtocol(self, peer, accepted)
         )
+
+    def opened(self, connection: DisetProtocol) -> None:
+        """A connection is up."""
+        self._connections.add(connection)
+        self._empty.clear()
+
+    def closed(self, connection: DisetProtocol) -> None:
+        """A connection is gone."""
+        self._connections.discard(connection)
+        if not self._connections:
+            self._empty.set()
+
+    async def stop(self, seconds: float) -> None:
+        """Who has proposed nothing is cut off; who was acknowledged may still call, and read the reply."""
+        for connection in tuple(self._connections):
+            connection.end_if_unasked()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._empty.wait()
+                await self.door.drain(seconds)  # a call that came late, and whose client has left
+        for connection in tuple(self._connections):
+            connection.abort()
 
 
 class DisetProtocol(SecureProtocol):
@@ -78,6 +104,7 @@ class DisetProtocol(SecureProtocol):
 
     def secured(self, ssl_object: Any) -> None:
         """The chain is read once; the proposal must come within the time for messages."""
+        self._server.opened(self)
         if ssl_object is not None:
             self._credential = self._server.door.chains.get(required_chain(ssl_object))
         self.expect_within(self._gate.limits.message_seconds)
@@ -94,7 +121,13 @@ class DisetProtocol(SecureProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """A call goes on without its client; a transfer cannot."""
         super().connection_lost(exc)
+        self._server.closed(self)
         self._leave(Failure("The client has left"))
+
+    def end_if_unasked(self) -> None:
+        """The server stops: an acknowledgement is a promise to answer, before it there is none."""
+        if self._proposal is None:
+            self.abort()
 
     def _give_up(self, failure: Failure) -> None:
         """Answer nonsense; in the middle of a message nothing else can be said."""
@@ -117,6 +150,9 @@ class DisetProtocol(SecureProtocol):
                 self._admit(event)
             case Arguments():
                 self._start_call(event)
+            case LargeArguments():
+                self.stop_waiting()
+                self._server.door.start(self._decode(event))
             case _:
                 self.stop_waiting()
                 self._said.append(event)
@@ -144,6 +180,15 @@ class DisetProtocol(SecureProtocol):
             return
         self.send(self.conversation.accept())
         self.expect_within(self._gate.limits.message_seconds)
+
+    async def _decode(self, large: LargeArguments) -> None:
+        try:
+            self._start_call(await gently.finished(self.conversation.decode_in_pieces(large)))
+        except PeerError as error:
+            self._give_up(Failure(str(error)))
+        except Exception:  # nothing else is raised; if something is, nobody must be left waiting
+            self.abort()
+            logger.exception("unhandled error in arguments from %s", self.peer)
 
     def _start_call(self, arguments: Arguments) -> None:
         self.stop_waiting()

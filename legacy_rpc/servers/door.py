@@ -37,6 +37,8 @@ OverheadHook = Callable[[str, float], None]
 
 # The names of transfers on wires that have only calls, as DIRAC's HTTPS services have them (sheet, 6).
 STREAMS = {"streamToClient": "ToClient", "streamFromClient": "FromClient"}
+# The largest message of a caller who has not shown who it is: as large as a proposal on DISET.
+ANONYMOUS_BYTES = 64 * 1024
 BLOCK_BYTES = 1024 * 1024
 LARGEST_FILE = 16 * BLOCK_BYTES
 

@@ -1,8 +1,9 @@
 """Long work in the event loop, in slices that let everyone else go first.
 
-A large reply is encoded and sent in pieces.  After about a quarter of a millisecond the loop has its turn,
-and has it again as long as there is other work, up to a limit: the reply gets done on a busy server too.  All
-such work of a loop shares one turn: twenty large replies hold nobody up longer than one does.
+A large message is decoded, or encoded and sent, in pieces.  After about a quarter of a millisecond the loop
+has its turn, and has it again as long as there is other work, up to a limit: the message gets done on a busy
+server too.  All such work of a loop shares one turn: twenty large messages hold nobody up longer than
+one does.
 """
 
 from __future__ import annotations
@@ -10,12 +11,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Iterator, Sequence
 from time import perf_counter
-from typing import Any
+from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 from legacy_rpc.codecs.encodings import Encoding
 from legacy_rpc.codecs.pieces import encode_in_pieces, is_light
+from legacy_rpc.codecs.steps import Steps
 from legacy_rpc.servers.listener import SecureProtocol
+
+T = TypeVar("T")
 
 SLICE_SECONDS = 0.00025
 # What TLS encrypts, or a checksum takes, in one go.
@@ -86,6 +90,22 @@ async def encode(value: Any, encoding: Encoding) -> Sequence[bytes]:
     if is_light(value):
         return (encoding.encode(value),)
     return await collected(encode_in_pieces(value, encoding))
+
+
+async def finished(work: Steps[T]) -> T:
+    """What a work returns that yields after every piece; raises what it raises.
+
+    Not in a thread: the loop would wait 5 ms for Python's lock, many times in one call, and JSON's decoder
+    does not let go of it at all.
+    """
+    async with Turns() as turns:
+        while True:
+            try:
+                next(work)
+            except StopIteration as end:
+                value: T = end.value
+                return value
+            await turns.step()
 
 
 async def write(protocol: SecureProtocol, parts: Iterable[bytes]) -> bool:

@@ -23,6 +23,7 @@ from urllib.parse import quote
 
 from legacy_rpc.messages import PeerError
 from legacy_rpc.servers.listener import Gate, SecureProtocol
+from legacy_rpc.servers.tls import verified_chain
 
 logger = logging.getLogger(__name__)
 
@@ -119,6 +120,7 @@ class RelayedConnection(SecureProtocol):
         self._opening: asyncio.Task[None] | None = None
         self._early = bytearray()
         self._begun = False
+        self._vouched = False
         self.ssl_object: Any = None
 
     def secured(self, ssl_object: Any) -> None:
@@ -126,6 +128,7 @@ class RelayedConnection(SecureProtocol):
         if ssl_object.selected_alpn_protocol() != HTTP2:
             raise PeerError("the client does not offer HTTP/2 (ALPN h2)")
         self.ssl_object = ssl_object
+        self._vouched = bool(verified_chain(ssl_object))
         try:
             self._name, inside = self._local.connected(self)
         except OSError as error:
@@ -155,14 +158,26 @@ class RelayedConnection(SecureProtocol):
 
     def received(self, data: bytes) -> None:
         """From the client to the server."""
-        if not self._begun:
+        if not self._begun or not self._vouched:
             self._begun = True
-            self.stop_waiting()
+            self._rest()
         if self._inside is None:
             # Reading is paused, but some may have been read before.
             self._early += data
             return
         self._inside.write(data)
+
+    def vouch(self) -> None:
+        """The client has shown who it is: it may be silent as long as it likes."""
+        if not self._vouched:
+            self._vouched = True
+            self._rest()
+
+    def _rest(self) -> None:
+        """Wait for the client; one that has not shown who it is must go on within the time for messages."""
+        self.stop_waiting()
+        if not self._vouched:
+            self.expect_within(self._gate.limits.message_seconds)
 
     def answer(self, data: bytes) -> None:
         """From the server to the client."""
@@ -186,7 +201,7 @@ class RelayedConnection(SecureProtocol):
 
     def resume_writing(self) -> None:
         """The client has read."""
-        self.stop_waiting()
+        self._rest()
         if self._inside is not None and not self._inside.is_closing():
             self._inside.resume_reading()
 

@@ -44,7 +44,7 @@ from legacy_rpc.codecs.grpc_values import (
 )
 from legacy_rpc.codecs.pieces import is_light
 from legacy_rpc.messages import RPC, AnyCredential, Errno, Failure, Outcome, PeerError, Proposal, Reply
-from legacy_rpc.servers.door import Door
+from legacy_rpc.servers.door import ANONYMOUS_BYTES, Door
 from legacy_rpc.servers.gently import Turns
 from legacy_rpc.servers.grpc_relay import LocalSocket, RelayedConnection
 from legacy_rpc.servers.listener import Listener, WireServer
@@ -66,6 +66,9 @@ ERRORS = "wherry-errors"
 IN_REPLY = "in-reply"
 # And what they get.
 ERROR = "wherry-error-bin"
+
+# So many requests of callers who have not shown who they are are read at a time.
+MOST_STRANGERS = 4
 
 # Clients take 8 KiB of metadata without complaint, in which the status's text stands too.
 ERROR_BYTES = 4096
@@ -127,6 +130,7 @@ class GrpcServer(WireServer):
         self._health = health.aio.HealthServicer()
         self._running: dict[Context, asyncio.TimerHandle | None] = {}
         self._stopping = False
+        self._strangers = 0
         self._idle = asyncio.Event()
         self._idle.set()
         self._server = grpc.aio.server(
@@ -185,13 +189,20 @@ class GrpcServer(WireServer):
             await context.abort(Status.UNAVAILABLE, "The server is stopping")
         self._begin(context)
         began = perf_counter()
-        data = await self._request(requests, context)
+        try:
+            credential = self._caller(connection, context)
+        except Failure as refusal:
+            in_reply = _metadata(context).get(ERRORS) == IN_REPLY
+            return await self._error(refusal, None, context, in_reply=in_reply)
+        data = (
+            await self._request(requests, context) if credential else await self._of_nobody(requests, context)
+        )
         try:
             question = await self._understood(rpc, data, context, connection.peer)
         except PeerError as error:
             await context.abort(Status.INVALID_ARGUMENT, printable(str(error)))
         asked = perf_counter()
-        outcome, credential = await self._outcome(question, connection, context)
+        outcome = await self._outcome(question, credential, context)
         answered = perf_counter()
         try:
             return await self._reply(question, outcome, credential, context)
@@ -218,6 +229,34 @@ class GrpcServer(WireServer):
             seconds = self.door.gate.limits.answer_seconds
             self._running[context] = self._loop.call_later(seconds, connection.abort)
 
+    def _caller(self, connection: RelayedConnection, context: Context) -> AnyCredential | None:
+        """Who asks; None: nobody who shows it.  Raises Failure."""
+        try:
+            credential = self.door.caller(connection.ssl_object, _metadata(context).get(AUTHORIZATION))
+        except PeerError as error:
+            raise Failure.of(Errno.ENOAUTH, str(error)) from error
+        if credential is not None:
+            connection.vouch()
+        return credential
+
+    async def _of_nobody(self, requests: AsyncIterator[bytes], context: Context) -> bytes:
+        """The request of a caller who has not shown who it is: a small one, and few at a time.
+
+        gRPC reads a request whole, as large as any may be, before its size can be asked.
+        """
+        if self._strangers == MOST_STRANGERS:
+            text = "Too many callers without a certificate or token are asking: show one, or try again"
+            await context.abort(Status.RESOURCE_EXHAUSTED, text)
+        self._strangers += 1
+        try:
+            data = await self._request(requests, context)
+        finally:
+            self._strangers -= 1
+        if len(data) > ANONYMOUS_BYTES:
+            text = f"A request without a certificate or token may have {ANONYMOUS_BYTES} bytes"
+            await context.abort(Status.UNAUTHENTICATED, text)
+        return data
+
     async def _request(self, requests: AsyncIterator[bytes], context: Context) -> bytes:
         """The one request of a call."""
         seconds = self.door.gate.limits.message_seconds
@@ -240,15 +279,9 @@ class GrpcServer(WireServer):
         return at_once(steps) if len(data) <= STEP_BYTES else await _in_turns(steps)
 
     async def _outcome(
-        self, question: _Question, connection: RelayedConnection, context: Context
-    ) -> tuple[Outcome, AnyCredential | None]:
-        """What a call's method says, and who asked; the call goes on when its client leaves."""
-        try:
-            credential = self.door.caller(connection.ssl_object, _metadata(context).get(AUTHORIZATION))
-        except Failure as failure:
-            return failure, None
-        except PeerError as error:
-            return Failure.of(Errno.ENOAUTH, str(error)), None
+        self, question: _Question, credential: AnyCredential | None, context: Context
+    ) -> Outcome:
+        """What a call's method says; the call goes on when its client leaves."""
         left = context.time_remaining()
         deadline = None if left is None else self._loop.time() + left
         outcomes: list[Outcome] = []
@@ -257,24 +290,31 @@ class GrpcServer(WireServer):
             outcomes.append(await self.door.ask(question.proposal, credential, question.arguments, deadline))
 
         await asyncio.shield(self.door.start(ask()))
-        return outcomes[0], credential
+        return outcomes[0]
 
     async def _reply(
         self, question: _Question, outcome: Outcome, credential: AnyCredential | None, context: Context
     ) -> bytes:
         """The reply, or the end of the call with another status than OK."""
+        in_reply = question.errors_in_reply
         try:
-            if isinstance(outcome, Reply):
-                steps = write_reply(self.schema, outcome.value, outcome.extra)
-                return at_once(steps) if is_light(outcome.value) else await _in_turns(steps)
-            if question.errors_in_reply:
-                return error_reply(self.schema, outcome)
-            error = error_within(self.schema, outcome, ERROR_BYTES)
+            if not isinstance(outcome, Reply):
+                return await self._error(outcome, credential, context, in_reply=in_reply)
+            steps = write_reply(self.schema, outcome.value, outcome.extra)
+            return at_once(steps) if is_light(outcome.value) else await _in_turns(steps)
         except Unwritable as problem:
-            outcome = _unwritable(question, problem)
-            error = error_within(self.schema, outcome, ERROR_BYTES)
-        details = printable(outcome.message)[:DETAILS_CHARACTERS]
-        return await context.abort(status_of(outcome, credential), details, ((ERROR, error),))
+            failure = _unwritable(question, problem)
+            return await self._error(failure, credential, context, in_reply=in_reply)
+
+    async def _error(
+        self, failure: Failure, credential: AnyCredential | None, context: Context, *, in_reply: bool
+    ) -> bytes:
+        """S_ERROR.  Raises Unwritable."""
+        if in_reply:
+            return error_reply(self.schema, failure)
+        error = error_within(self.schema, failure, ERROR_BYTES)
+        details = printable(failure.message)[:DETAILS_CHARACTERS]
+        return await context.abort(status_of(failure, credential), details, ((ERROR, error),))
 
 
 async def _in_turns(steps: Generator[None, None, T]) -> T:

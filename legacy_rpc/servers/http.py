@@ -35,6 +35,8 @@ CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 PIECE_BYTES = 128 * 1024
 # Of a body that is longer than a message, so much must come in the time for a message.
 BLOCK_BYTES = 1024 * 1024
+# The largest body that is read of a caller who has not shown who he is: as large as a proposal on DISET.
+ANONYMOUS_BYTES = 64 * 1024
 
 
 class HttpRefusal(Exception):
@@ -130,7 +132,8 @@ class Exchange:
 
         All of it must come within the time for a message; where it may be longer than a ``message`` (bytes),
         every further MiB has that time again.  Raises HttpRefusal (413) before reading a body that is
-        announced to be larger, or as soon as it is; (400) for a body that is not what its headers say.
+        announced to be larger, or as soon as it is; (401) likewise for one of more than ``ANONYMOUS_BYTES``
+        without a credential; (400) for a body that is not what its headers say.
         """
         self._refuse_larger(self.length or 0, largest)
         await self._continue()
@@ -148,6 +151,9 @@ class Exchange:
         self._connection.stop_waiting()
 
     def _refuse_larger(self, size: int, largest: int) -> None:
+        if self.credential is None and size > ANONYMOUS_BYTES:
+            problem = f"A request of more than {ANONYMOUS_BYTES} bytes is taken from a known caller only"
+            raise HttpRefusal(401, problem, CHALLENGE, close=True)
         if size > largest:
             raise HttpRefusal(
                 413, f"A request of {size} bytes is larger than the limit of {largest}", close=True

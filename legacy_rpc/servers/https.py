@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import AsyncIterator, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import IO, Any
 
 from legacy_rpc.authorisation import ANONYMOUS
@@ -23,7 +25,18 @@ from legacy_rpc.codecs.dirac_https import (
     read_question,
 )
 from legacy_rpc.codecs.encodings import JENCODE_PLAIN
-from legacy_rpc.messages import FILE_TRANSFER, Errno, Failure, Identity, Outcome, PeerError, Proposal, Reply
+from legacy_rpc.messages import (
+    FILE_TRANSFER,
+    AnyCredential,
+    Credential,
+    Errno,
+    Failure,
+    Identity,
+    Outcome,
+    PeerError,
+    Proposal,
+    Reply,
+)
 from legacy_rpc.servers import gently
 from legacy_rpc.servers.door import BLOCK_BYTES, STREAMS, Door, FileInMemory
 from legacy_rpc.servers.http import CHALLENGE, TEXT, Exchange, HttpRefusal, HttpReply
@@ -39,6 +52,8 @@ NO_FILE, NO_FILES_HERE = 500, 501
 WHOAMI = "whoami"
 # How many characters of a User-Agent are kept as the client's version.
 USER_AGENT = 64
+# Of files that are larger than a message; each may be as large as a transfer.
+UPLOADS_PER_CALLER = 4
 
 
 class DiracHttps:
@@ -50,6 +65,7 @@ class DiracHttps:
     def __init__(self, door: Door, limits: HttpsLimits) -> None:
         self._door = door
         self._limits = limits
+        self._uploads: Counter[str] = Counter()
 
     def refuse(self, status: int, problem: str) -> HttpReply:
         """A text, which clients show behind the status."""
@@ -57,6 +73,7 @@ class DiracHttps:
 
     async def answer(self, exchange: Exchange) -> HttpReply | None:
         """Answer one form."""
+        _refuse_web_pages(exchange)
         try:
             received = await self._receive(exchange)
         except TooLarge as error:
@@ -102,6 +119,7 @@ class DiracHttps:
             raise HttpRefusal(401, "A file is taken from a known caller only", close=True)
         reader, file = UploadReader(self._limits), SpooledFile()
         try:
+            file.when_closed = self._begin_upload(exchange.credential)
             for chunk in chunks:
                 await file.append(reader.feed(chunk))
                 await asyncio.sleep(0)
@@ -113,6 +131,23 @@ class DiracHttps:
         except BaseException:
             file.close()
             raise
+
+    def _begin_upload(self, credential: AnyCredential) -> Callable[[], None]:
+        """Count a file in; what is returned counts it out.
+
+        Who may send it turns out behind it in the form, so that all who have a certificate get so far.
+        """
+        caller = credential.dn if isinstance(credential, Credential) else credential.username
+        if self._uploads[caller] >= UPLOADS_PER_CALLER:
+            problem = f"{UPLOADS_PER_CALLER} of your files are being taken: wait for one to end"
+            raise HttpRefusal(429, problem, close=True)
+        self._uploads[caller] += 1
+        return partial(self._end_upload, caller)
+
+    def _end_upload(self, caller: str) -> None:
+        self._uploads[caller] -= 1
+        if not self._uploads[caller]:
+            del self._uploads[caller]
 
     def _question(self, exchange: Exchange, form: Any) -> Question:
         client = exchange.headers.get("User-Agent", "")[:USER_AGENT]
@@ -134,7 +169,7 @@ class DiracHttps:
             raise HttpRefusal(401, "whoami is answered to known callers only", CHALLENGE)
         arguments = received.arguments
         if arguments is None:
-            arguments = question.arguments(self._limits.depth)
+            arguments = await gently.finished(question.arguments_in_pieces(self._limits.depth))
         if question.proposal.method == DOWNLOAD:
             return await self._download(exchange, question, proposal, identity, arguments)
         if question.proposal.method == UPLOAD:
@@ -173,6 +208,17 @@ class DiracHttps:
         return self.refuse(status, outcome.message)
 
 
+def _refuse_web_pages(exchange: Exchange) -> None:
+    """Raise HttpRefusal for what a browser may have sent for any page, without asking its user.
+
+    A form needs no consent, and the user's certificate goes with it.  A token the page must have.
+    """
+    if "Origin" in exchange.headers and isinstance(exchange.credential, Credential):
+        raise HttpRefusal(
+            403, "A web page calls with a token, not with its visitor's certificate", close=True
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class _Received:
     """A form; ``arguments`` and ``file`` are there where a file had to be read apart from it."""
@@ -206,6 +252,7 @@ class SpooledFile:
     """A file that was sent before its call could begin: an Incoming on disk."""
 
     def __init__(self) -> None:
+        self.when_closed: Callable[[], None] = lambda: None
         self._file: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the call
         self._block = bytearray()
         self.size = 0
@@ -231,3 +278,4 @@ class SpooledFile:
     def close(self) -> None:
         """It is needed no more."""
         self._file.close()
+        self.when_closed()

@@ -10,6 +10,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+from legacy_rpc.codecs.encodings import UNSENDABLE, unsendable
 from legacy_rpc.codecs.msgpack_rpc import (
     MsgpackLimits,
     Request,
@@ -17,7 +18,9 @@ from legacy_rpc.codecs.msgpack_rpc import (
     Unreadable,
     encode_response,
     method_name,
+    response_in_pieces,
 )
+from legacy_rpc.codecs.pieces import is_light
 from legacy_rpc.codecs.xmlrpc import split_name
 from legacy_rpc.messages import (
     RPC,
@@ -30,9 +33,10 @@ from legacy_rpc.messages import (
     Reply,
     TokenCredential,
 )
+from legacy_rpc.servers import gently
 from legacy_rpc.servers.door import Door
 from legacy_rpc.servers.listener import Listener, SecureProtocol, WireServer
-from legacy_rpc.servers.tls import MakeContext
+from legacy_rpc.servers.tls import MakeContext, verified_chain
 from legacy_rpc.servers.xmlrpc_system import OWN as SHARED
 from legacy_rpc.servers.xmlrpc_system import SystemMethods
 from legacy_rpc.signatures import Signatures
@@ -42,6 +46,12 @@ logger = logging.getLogger(__name__)
 WIRE = "msgpack"
 # With more than this unread, a connection's next results wait, and its next requests are not read.
 UNREAD_BYTES = 256 * 1024
+# The largest message of a caller who has not shown who he is: as large as a proposal on DISET.
+ANONYMOUS_BYTES = 64 * 1024
+# The largest request to set extra credentials, which are kept as long as the connection.
+LARGEST_EXTRA = 4 * 1024
+# So many of a connection's requests are begun, or answered at once, before others have their turn.
+REQUESTS_IN_A_TURN = 50
 WHOLE_RESULT = "system.wholeResult"
 DESCRIPTIONS = ("system.listMethods", "system.methodHelp", "system.methodSignature")
 
@@ -116,7 +126,8 @@ class MsgpackRpcProtocol(SecureProtocol):
         super().__init__(server.door.gate, peer, accepted)
         self._server = server
         self._door = server.door
-        self._requests = RequestReader(server.limits)
+        self._requests = RequestReader(_of_nobody(server.limits))
+        self._shown = False  # a certificate or a token
         self._ssl_object: Any = None
         self._token: TokenCredential | None = None
         self._token_refused = False
@@ -126,18 +137,29 @@ class MsgpackRpcProtocol(SecureProtocol):
         self._running_bytes = 0
         self._reading = True
         self._winding_up = False
+        self._turn_is_over = False
         self._deadline_for: tuple[str, int] | None = None
         self._may_send = asyncio.Event()  # clear while the peer has too much to read
         self._may_send.set()
+        self._long = asyncio.Lock()  # held while a long response is sent; short ones wait behind it
+        self._behind: list[bytes] = []
 
     # --- the connection
 
     def secured(self, ssl_object: Any) -> None:
-        """An open connection costs little, so the peer may take its time to ask."""
+        """An open connection costs little, so a peer with a name may take its time to ask."""
         self._ssl_object = ssl_object
+        if verified_chain(ssl_object):
+            self._has_shown()
         assert self.transport is not None
         self.transport.set_write_buffer_limits(high=UNREAD_BYTES)
         self._server.opened(self)
+        self._settle()
+
+    def _has_shown(self) -> None:
+        """The peer has shown who it is; what it may do is found out at every call."""
+        self._shown = True
+        self._requests.allow(self._server.limits)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Calls that are running go on, and are answered to nobody."""
@@ -154,11 +176,13 @@ class MsgpackRpcProtocol(SecureProtocol):
 
     def pause_writing(self) -> None:
         """The peer asks and does not read: it must within the time for answers."""
+        super().pause_writing()
         self._may_send.clear()
         self._settle()
 
     def resume_writing(self) -> None:
         """The peer has read; should there soon be too much again, its time begins anew."""
+        super().resume_writing()
         self._may_send.set()
         self._deadline_for = None
         self._loop.call_soon(self._serve)
@@ -171,7 +195,8 @@ class MsgpackRpcProtocol(SecureProtocol):
     # --- requests
 
     def _serve(self) -> None:
-        """Act on the requests that are here, while there is room."""
+        """Act on the requests that are here, while there is room; of very many, on some at a time."""
+        first = self._requests.messages
         try:
             while self._has_room():
                 began = self._loop.time()
@@ -179,16 +204,24 @@ class MsgpackRpcProtocol(SecureProtocol):
                 if event is None:
                     break
                 self._act(event, began)
+                if self._requests.messages - first == REQUESTS_IN_A_TURN:
+                    self._turn_is_over = True
+                    self._loop.call_soon(self._next_turn)
         except PeerError as error:
             logger.info("connection from %s ends: %s", self.peer, error)
             self._send(self._requests.last_word(error))
             self._winding_up = True
         self._settle()
 
+    def _next_turn(self) -> None:
+        self._turn_is_over = False
+        self._serve()
+
     def _has_room(self) -> bool:
         limits = self._server.limits
         return (
             not self._winding_up
+            and not self._turn_is_over
             and self._may_send.is_set()
             and self._running < limits.calls
             and self._running_bytes < limits.message
@@ -208,6 +241,8 @@ class MsgpackRpcProtocol(SecureProtocol):
             self._expect("answers read", self._gate.limits.answer_seconds)
         elif reading and self._requests.half_sent:
             self._expect("a whole message", self._gate.limits.message_seconds)
+        elif not (self._shown or self._running):
+            self._expect("a message of nobody", self._gate.limits.message_seconds)
         else:
             self._deadline_for = None
             self.stop_waiting()
@@ -240,8 +275,30 @@ class MsgpackRpcProtocol(SecureProtocol):
             self._send(response)
 
     def _send(self, data: bytes) -> None:
-        if self.transport is not None and not self.transport.is_closing():
+        if self.transport is None or self.transport.is_closing():
+            return
+        if self._long.locked():
+            self._behind.append(data)
+        else:
             self.transport.write(data)
+
+    async def _respond_gently(self, request: Request, outcome: Outcome, *, whole: bool) -> None:
+        """The same for a value that may be large: nobody is held up."""
+        as_text = self._times_as_text
+        try:
+            if request.msgid is None or is_light(outcome.as_result()):
+                self._respond(request, outcome, whole=whole)
+                return
+            pieces = response_in_pieces(request.msgid, outcome, whole=whole, times_as_text=as_text)
+            parts = await gently.collected(pieces)
+        except UNSENDABLE as error:
+            self._respond(request, unsendable(error), whole=whole)
+            return
+        async with self._long:
+            await gently.write(self, parts)
+            behind, self._behind = self._behind, []
+            if self.transport is not None:
+                self.transport.writelines(behind)
 
     # --- calls
 
@@ -276,7 +333,7 @@ class MsgpackRpcProtocol(SecureProtocol):
         while not self._may_send.is_set():
             await self._may_send.wait()
         answered = self._loop.time()
-        self._respond(request, outcome, whole=whole)
+        await self._respond_gently(request, outcome, whole=whole)
         self._running -= 1
         self._running_bytes -= request.size
         self._serve()
@@ -317,7 +374,7 @@ class MsgpackRpcProtocol(SecureProtocol):
             case "system.authenticate":
                 return self._authenticate(request.params)
             case "system.extraCredentials":
-                return self._set_extra_credentials(request.params)
+                return self._set_extra_credentials(request)
             case "system.timesAsText":
                 return self._set_times_as_text(request.params)
             case method if method in DESCRIPTIONS:
@@ -337,6 +394,7 @@ class MsgpackRpcProtocol(SecureProtocol):
         self._token, self._token_refused = None, True
         self._token = self._door.verify_token(token if isinstance(token, str) else token.decode("latin-1"))
         self._token_refused = False
+        self._has_shown()
         return Reply(
             {
                 "username": self._token.username,
@@ -346,11 +404,13 @@ class MsgpackRpcProtocol(SecureProtocol):
             }
         )
 
-    def _set_extra_credentials(self, params: Sequence[Any]) -> Outcome:
+    def _set_extra_credentials(self, request: Request) -> Outcome:
         """``system.extraCredentials(value)``: what DISET clients send with each call (sheet, 1.2)."""
-        if len(params) != 1:
+        if len(request.params) != 1:
             raise Failure("system.extraCredentials takes one value")
-        self._extra_credentials = params[0]
+        if request.size > LARGEST_EXTRA:
+            raise Failure(f"system.extraCredentials takes {LARGEST_EXTRA} bytes at most")
+        self._extra_credentials = request.params[0]
         return Reply()
 
     def _set_times_as_text(self, params: Sequence[Any]) -> Outcome:
@@ -360,6 +420,10 @@ class MsgpackRpcProtocol(SecureProtocol):
                 self._times_as_text = wanted
                 return Reply()
         raise Failure("system.timesAsText takes true or false")
+
+
+def _of_nobody(limits: MsgpackLimits) -> MsgpackLimits:
+    return replace(limits, message=min(limits.message, ANONYMOUS_BYTES))
 
 
 def _wrapped(request: Request) -> Request:

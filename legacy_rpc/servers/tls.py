@@ -117,6 +117,8 @@ class ServerTls:
         # A resumed session has no certificate chain.
         context.num_tickets = 0
         context.options |= ssl.OP_NO_TICKET
+        # One connection, one caller.  OpenSSL before 3 lets a client shake hands again as often as it likes.
+        context.options |= ssl.OP_NO_RENEGOTIATION
         if wanted.protocols:
             context.set_alpn_protocols(list(wanted.protocols))
         return context

@@ -6,9 +6,10 @@ import asyncio
 import gzip
 import hashlib
 import io
+import os
 import re
 import tarfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,9 +44,10 @@ class Bundle:
 def make_bundle(files: Sequence[Path]) -> Bundle | None:
     """The bundle of some files, in the order of their names; None if there is nothing in them.
 
-    Its bytes depend on nothing but names and contents.  What holds a private key is left out.
+    Its version depends on nothing but names and contents.  The archive keeps the times of the files: clients
+    take CRLs that were not modified for two days as outdated.  What holds a private key is left out.
     """
-    contents = [(file.name, content) for file in sorted(files) if (content := _content(file))]
+    contents = [(file, *found) for file in sorted(files) if (found := _read(file))]
     if not contents:
         return None
     version = hashlib.md5(usedforsecurity=False)
@@ -54,27 +56,29 @@ def make_bundle(files: Sequence[Path]) -> Bundle | None:
         gzip.GzipFile(fileobj=buffer, mode="wb", mtime=0) as zipped,
         tarfile.open(fileobj=zipped, mode="w|") as tar,
     ):
-        for name, content in contents:
-            member = tarfile.TarInfo(name)
-            member.size, member.mode = len(content), 0o644
+        for file, content, modified in contents:
+            member = tarfile.TarInfo(file.name)
+            member.size, member.mode, member.mtime = len(content), 0o644, modified
             tar.addfile(member, io.BytesIO(content))
-            version.update(name.encode() + b"\0" + content)
-    return Bundle(version.hexdigest(), buffer.getvalue(), b"".join(_texts(contents)))
+            version.update(file.name.encode() + b"\0" + content)
+    texts = _texts(content for _, content, _ in contents)
+    return Bundle(version.hexdigest(), buffer.getvalue(), b"".join(texts))
 
 
-def _content(file: Path) -> bytes:
-    """A file's content; nothing of what has gone, cannot be read or is secret."""
+def _read(file: Path) -> tuple[bytes, int] | None:
+    """A file's content, and when it was modified; None for what is empty, gone, unreadable or secret."""
     try:
-        content = file.read_bytes()
+        with file.open("rb") as opened:
+            content, modified = opened.read(), int(os.fstat(opened.fileno()).st_mtime)
     except OSError:
-        return b""
-    return b"" if PRIVATE in content else content
+        return None
+    return (content, modified) if content and PRIVATE not in content else None
 
 
-def _texts(contents: Sequence[tuple[str, bytes]]) -> Iterator[bytes]:
+def _texts(contents: Iterable[bytes]) -> Iterator[bytes]:
     """Every certificate or CRL once: directories have them under several names."""
     seen = set()
-    for _, content in contents:
+    for content in contents:
         for match in PEM.finditer(content):
             text = match[0].rstrip() + b"\n"
             if text not in seen:

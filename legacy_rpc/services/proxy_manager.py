@@ -25,7 +25,7 @@ from legacy_rpc.delegation import (
     strength,
     verified_delegation,
 )
-from legacy_rpc.messages import Call, Credential, Failure, Identity, Write
+from legacy_rpc.messages import Call, Credential, Failure, Identity, TokenCredential, Write
 from legacy_rpc.services.table import Context, Service
 from shared_db.queries import proxies
 from shared_db.queries.proxies import LogEntry, Page, StoredProxy
@@ -52,6 +52,7 @@ NO_PROXY_FOUND, NO_CHAIN, NO_X509, NO_CERTIFICATE = (
 )
 
 CONTENTS = ("UserName", "UserDN", "ExpirationTime")
+CONTENTS_BEFORE_9 = ("UserName", "UserDN", "UserGroup", "ExpirationTime", "PersistentFlag")
 CONTENTS_COLUMNS = {"UserName": "username", "UserDN": "user_dn", "ExpirationTime": "expires_at"}
 LOG = ("Action", "IssuerDN", "IssuerGroup", "TargetDN", "TargetGroup", "Timestamp")
 LOG_COLUMNS = dict(zip((name.lower() for name in LOG), proxies.LOG_COLUMNS, strict=True))
@@ -92,7 +93,12 @@ async def completeDelegationUpload(context: Context, requestId: int, pemChain: s
     key = _opened(seal, sealed, _request_of(user.dn))
     try:
         chain, proved = await asyncio.to_thread(
-            verified_delegation, pemChain, key, _authorities(context), utc_now()
+            verified_delegation,
+            pemChain,
+            key,
+            _authorities(context),
+            utc_now(),
+            context.common.check_revoked,
         )
     except NoProxy as error:
         raise _numbered(NO_CHAIN, str(error)) from error
@@ -177,8 +183,15 @@ async def getContents(
         found = await proxies.list_proxies(
             work, usernames=usernames, dns=dns, page=_page(order, start, limit)
         )
-    records = [[name, dn, to_column(end)] for name, dn, end in found]
-    return {"ParameterNames": CONTENTS, "Records": records, "TotalRecords": len(records)}
+    before_9 = _before_9(context.call)
+    return {
+        "ParameterNames": CONTENTS_BEFORE_9 if before_9 else CONTENTS,
+        "Records": [
+            [name, dn, "", to_column(end), False] if before_9 else [name, dn, to_column(end)]
+            for name, dn, end in found
+        ],
+        "TotalRecords": len(found),
+    }
 
 
 @proxy_manager.method(dict, (list, tuple), int, int, authorization=(MANAGEMENT,))
@@ -267,6 +280,9 @@ async def exchangeProxyForToken(context: Context) -> dict[str, Any]:
     The refresh token ends with the proxy.
     """
     caller = _user(context)
+    # With one token after the other a caller would stay in for ever, whatever becomes of the certificate.
+    if isinstance(caller.credential, TokenCredential):
+        raise Failure("Tokens are given for a proxy or a certificate, not for another token")
     if not caller.vo:
         raise Failure(f"Group {caller.group} has no VO, and tokens are a VO's: give it one in the registry")
     if caller.vo in context.registry.cfg.get_list("DiracX/DisabledVOs"):

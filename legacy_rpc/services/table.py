@@ -25,13 +25,17 @@ from shared_db.sealing import Seal
 ArgumentType = None | type | list[type] | tuple[type, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class TokenPair:
     """What a caller gets to use the new side with; ``expires_in`` is in seconds, of the access token."""
 
     access_token: str
     expires_in: int
     refresh_token: str
+
+
+def nothing_revoked(_chain: Sequence[bytes]) -> None:
+    """CRLs are not looked at."""
 
 
 async def _no_tokens(_identity: Identity) -> TokenPair:
@@ -45,6 +49,7 @@ class Common:
     ``public_url`` tells where clients reach a service, ``rest_url`` the new side (empty: nowhere).
     ``issue_tokens`` raises Failure for a caller who can have none.  ``ca_path`` is the directory of trusted
     authorities.  ``seal`` keeps the keys of uploaded proxies; None: proxies are not kept here.
+    ``check_revoked`` raises PeerError for a chain, DER up to the root, in which a certificate was revoked.
     """
 
     databases: Databases
@@ -54,6 +59,7 @@ class Common:
     issue_tokens: Callable[[Identity], Awaitable[TokenPair]] = _no_tokens
     ca_path: Path | None = None
     seal: Seal | None = None
+    check_revoked: Callable[[Sequence[bytes]], None] = nothing_revoked
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,7 +35,7 @@ see(client.getPilotInfo(5))
 
 @pytest.fixture(scope="module")
 def client(dirac_client: Callable[[str], Client]) -> Client:
-    """The client, after the demo's crossing."""
+    """The client."""
     return dirac_client("7.3.38")
 
 

@@ -246,9 +246,6 @@ DIRAC
 def test_bearer_token(client: Client, tmp_path: Path) -> None:
     """A token in place of a proxy: no certificate is shown."""
     (tmp_path / "issuer.cfg").write_text(ISSUER)
-    # Of this library, which only DIRAC's servers are installed with, the client wants one function.
-    (tmp_path / "tornado").mkdir()
-    (tmp_path / "tornado/escape.py").write_text("from json import loads as json_decode\n")
     script = """
 os.environ["DIRAC_USE_ACCESS_TOKEN"] = "yes"
 see(tornado().whoami())
@@ -260,7 +257,6 @@ see(tornado().whoami())
         client,
         script,
         DIRACSYSCONFIG=f"{client.grid.facts['dirac_cfg']},{tmp_path / 'issuer.cfg'}",
-        PYTHONPATH=str(tmp_path),
         BEARER_TOKEN=client.grid.facts["tokens"]["alice"]["demo_user"],
     )
     assert (who["Value"]["username"], who["Value"]["group"]) == ("alice", "demo_user")

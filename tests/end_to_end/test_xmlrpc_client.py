@@ -67,12 +67,6 @@ def until(condition: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def crossed(demo_grid: DemoGrid) -> None:
-    """The demo's own crossing must be over: it looks at the last two calls, and writes the plan."""
-    until(lambda: [each["wire"] for each in demo_grid.calls("getPilotSummary")].count("dips") >= 2)
-
-
 @pytest.fixture
 def alice(demo_grid: DemoGrid) -> Iterator[Any]:
     """Alice as an operator, by her proxy file."""

@@ -576,6 +576,30 @@ async def test_delegation_on_every_wire(
         assert found == (username if caller is callers.host else None)
 
 
+# --- names that clients make up
+
+
+@pytest.mark.parametrize(
+    ("service", "method"),
+    [("Test/Echo", "m" * 1_000_000), ("S" * 1_000_000, "ping"), ("Test/Echo", "m" * 201)],
+)
+async def test_names_that_are_too_long(make_old_side, callers, service: str, method: str) -> None:
+    """Nobody's is: they are refused, and neither the answer nor the log repeats them."""
+    side = make_old_side(echo_services())
+    answer = await side.call(service, method, caller=callers.stranger)
+    assert answer["Message"] == "No service and no method has a name of more than 200 characters"
+    (told,) = side.finished
+    assert (len(told.call.service) <= 200, len(told.call.method) <= 200) == (True, True)
+
+
+async def test_a_long_version(make_old_side, callers) -> None:
+    """What a client says of itself goes into the log, but not at any length."""
+    proposal = Proposal("Test/Echo", "RPC", "add", client_version="9" * 1_000_000)
+    side = make_old_side(echo_services())
+    await side.front_door.handle(proposal.call([1, 2], side.front_door.admit(proposal, callers.alice)))
+    assert side.finished[0].call.client_version == "9" * 64
+
+
 # --- bearers of tokens
 
 TOKEN = TokenCredential(

@@ -284,6 +284,7 @@ async def test_call(grid: Grid) -> None:
         ("ping", "[1", "--url", url): "is no JSON",
         ("ping", "--url", url, "--proxy", "/nowhere"): "no usable proxy",
         ("ping", "--url", url, "--ca-path", "/nowhere"): "no CA directory",
+        ("ping", "--url", url, "--token", "x"): "is for https:// only",
     }
     for arguments, message in wrong.items():
         run = await wherry("call", pilots, *arguments, **access)

@@ -9,6 +9,7 @@ import pytest
 
 from legacy_rpc.codecs.diset import DisetLimits
 from legacy_rpc.servers.listener import ConnectionLimits
+from wherry.build import rest_url
 from wherry.config import Address, Config, ConfigError, Limits, load_config
 
 MINIMAL = 'database: sqlite:///w.db\nregistry: r.cfg\nrest: {listen: "127.0.0.1:0"}\n'
@@ -61,6 +62,7 @@ def test_ipv6_address(tmp_path: Path) -> None:
     config = load(tmp_path, MINIMAL.replace("127.0.0.1", "[::1]"))
     assert config.rest is not None
     assert config.rest.listen.host == "::1"
+    assert rest_url(config, 8000) == "http://[::1]:8000"
 
 
 def test_defaults_are_those_of_the_parts() -> None:

@@ -16,16 +16,21 @@ from contextlib import closing
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import aiohttp
 import pytest
+from cryptography import x509
 from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding
 from wire_clients import Ask, Caller, clients, diset, https
 
 from legacy_rpc.client.diset import CallError, client_tls
 from legacy_rpc.codecs.encodings import JENCODE
 from legacy_rpc.codecs.grpc_schema import Schema
+from legacy_rpc.credentials import openssl_dn
+from legacy_rpc.messages import Call, Failure, Identity, Outcome, Reply
 from legacy_rpc.services.catalogue import all_services
 from wherry.config import load_config
 from wherry.demo.credentials import GridCredentials
@@ -422,6 +427,29 @@ async def test_revocation_takes_effect(directory: Path, credentials: GridCredent
         crl.unlink()
         for wire, client in wires.items():
             await eventually(lambda c=client, w=wire: served(c, w))
+
+
+async def test_a_revoked_chain_is_not_kept(directory: Path, credentials: GridCredentials) -> None:
+    """Who was let in by other means, with a token say, leaves no proxy of a revoked certificate."""
+    site = Site(directory, credentials)
+    site.authority.write_crl(site.ca_path, [site.alice])
+    dn = openssl_dn(site.alice.certificate.subject)
+    alice = Identity("alice", "demo_user", dn=dn, vo="demo", properties=("NormalUser",))
+    async with serving(load_config(directory / "wherry.yaml")) as up:
+        assert up.old is not None
+        front_door = up.old.front_door
+
+        async def asked(method: str, *arguments: Any) -> Outcome:
+            return await front_door.handle(Call("Framework/ProxyManager", method, arguments, alice, "https"))
+
+        wanted = await asked("requestDelegationUpload")
+        assert isinstance(wanted, Reply)
+        request = x509.load_pem_x509_csr(wanted.value["request"].encode())
+        made = make_proxy(site.alice, key=cast("RSAPrivateKey", request))  # it has a public_key() too
+        chain = b"".join(each.public_bytes(Encoding.PEM) for each in (made.certificate, *made.chain)).decode()
+        refused = await asked("completeDelegationUpload", wanted.value["id"], chain)
+        assert isinstance(refused, Failure)
+        assert refused.message.startswith(f"the certificate of {dn} is revoked by ")
 
 
 async def _not(answer: Awaitable[bool]) -> bool:

@@ -82,10 +82,11 @@ async def run_demo(directory: Path, port: int, *, once: bool, say: Say) -> bool:
         seen: deque[FinishedCall] = deque(maxlen=2)  # the calls before and after the crossing
         with (directory / "wherry.log").open("a", encoding="utf-8") as log, logging_to(log):
             async with serving(load_config(directory / "wherry.yaml"), seen.append) as up:
-                _write_client_files(directory, credentials, up)
+                _write_client_cfg(directory, up)
                 say(f"Ready in {time.perf_counter() - started:.1f} s")
                 _tell(directory, up, say)
                 equal = await _cross(directory, credentials, up, seen, say)
+                _write_grid(directory, credentials, up)
                 if not once:
                     say("Serving; Ctrl-C ends it.")
                     await stopped.wait()
@@ -143,26 +144,33 @@ def _filled(database: Path) -> bool:
     return False
 
 
-def _write_client_files(directory: Path, credentials: GridCredentials, up: Serving) -> None:
-    """What clients need: a DIRAC configuration, and demo.json, which names everything.
+def _client_cfg(directory: Path) -> Path:
+    return directory / "client.cfg"
 
-    demo.json comes last, whole, and says by being there that the grid is ready.
-    """
-    assert up.old is not None
+
+def _write_client_cfg(directory: Path, up: Serving) -> None:
+    """The DIRAC configuration that clients need."""
     cfg = CfgSection()
     cfg.set("DIRAC/Setup", "Demo")
     cfg.set("DIRAC/VirtualOrganization", VO)
     cfg.set("DIRAC/Configuration/Servers", up.addresses.service("Configuration/Server"))
     cfg.set("DIRAC/Security/UseServerCertificate", "no")
-    client_cfg = directory / "client.cfg"
-    client_cfg.write_text(cfg.to_text())
+    _client_cfg(directory).write_text(cfg.to_text())
+
+
+def _write_grid(directory: Path, credentials: GridCredentials, up: Serving) -> None:
+    """demo.json, which names everything.
+
+    It comes last, whole, and says by being there that the grid is ready and the demo's own calls are over.
+    """
+    assert up.old is not None
     grid = {
         "urls": {name: up.addresses.service(name) for name in up.old.services.catalogue},
         **{name: up.addresses.wire(name) for name in WIRES},
         "rest": up.addresses.rest,
         "metrics": f"{up.addresses.operations}/metrics",
         "ca_path": str(credentials.ca_path),
-        "dirac_cfg": str(client_cfg),
+        "dirac_cfg": str(_client_cfg(directory)),
         "plan": str(directory / "plan.yaml"),
         "config": str(directory / "wherry.yaml"),
         "certificates": {
@@ -201,7 +209,7 @@ def _tell(directory: Path, up: Serving, say: Say) -> None:
     say(f"  log           {directory / 'wherry.log'}")
     say(f"  everything    {directory / 'demo.json'}")
     say("An unmodified DIRAC client needs only:")
-    say(f"  export DIRACSYSCONFIG={(directory / 'client.cfg')}")
+    say(f"  export DIRACSYSCONFIG={_client_cfg(directory)}")
     say(f"  export X509_CERT_DIR={(directory / 'pki/ca')}")
     say(f"  export X509_USER_PROXY={(directory / 'pki/proxies/alice.demo_admin.pem')}")
 

@@ -20,6 +20,7 @@ from legacy_rpc.codecs.diset import (
     DisetLimits,
     Frame,
     FrameReader,
+    LargeArguments,
     Ping,
     ServerConversation,
     frame,
@@ -362,6 +363,50 @@ def test_no_arguments(encoding: Encoding, value: Any, words: str) -> None:
     conversation.feed(frame(encoding.encode(value)))
     with pytest.raises(PeerError, match=words):
         conversation.next_event()
+    answer = Failure(words)
+    assert conversation.refuse(answer) == frame(encoding.encode(answer.as_result()))
+
+
+@ENCODINGS
+def test_large_arguments(encoding: Encoding) -> None:
+    """They come undecoded; decoding takes many steps, and keep-alives are answered meanwhile."""
+    conversation = admitted(encoding)
+    values = [[number, "x" * 10, None] for number in range(5000)]
+    conversation.feed(s_ok(values, encoding))
+    large = conversation.next_event()
+    assert isinstance(large, LargeArguments)
+    work = conversation.decode_in_pieces(large)
+    steps = 0
+    while True:
+        try:
+            next(work)
+        except StopIteration as end:
+            assert end.value == Arguments(values)
+            break
+        steps += 1
+        conversation.feed(keep_alive(steps, ping=True, encoding=encoding))
+        assert conversation.next_event() == Ping(steps)
+    assert steps > 5
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ({"OK": True, "Value": "x" * 20_000}, "The arguments must be a list"),
+        ({"OK": False, "Errno": 0, "Message": "x" * 20_000}, "Invalid message"),
+        (["x" * 20_000], "Invalid message"),
+    ],
+    ids=["no list", "an error", "no dictionary"],
+)
+@ENCODINGS
+def test_large_arguments_that_are_none(encoding: Encoding, value: Any, words: str) -> None:
+    """What is wrong with them is found when they are decoded, and is then the last word."""
+    conversation = admitted(encoding)
+    conversation.feed(frame(encoding.encode(value)))
+    large = conversation.next_event()
+    assert isinstance(large, LargeArguments)
+    with pytest.raises(PeerError, match=words):
+        list(conversation.decode_in_pieces(large))
     answer = Failure(words)
     assert conversation.refuse(answer) == frame(encoding.encode(answer.as_result()))
 

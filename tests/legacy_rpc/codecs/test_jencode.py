@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from legacy_rpc.codecs.jencode import _depth, decode, encode
+from legacy_rpc.codecs.jencode import _refuse_deep, decode, encode
 from legacy_rpc.messages import PeerError
 
 VECTOR_FILE = Path(__file__).parents[2] / "vectors" / "jencode.json"
@@ -329,7 +329,12 @@ def depth_of(value: Any) -> int:
 @given(nested(plain_scalars), st.booleans())
 def test_depth_is_found_without_parsing(value: Any, ascii_only: bool) -> None:
     """The scan finds the nesting of any JSON text, whatever its strings hold."""
-    assert _depth(json.dumps(value, ensure_ascii=ascii_only).encode()) == depth_of(value)
+    text = json.dumps(value, ensure_ascii=ascii_only).encode()
+    depth = depth_of(value)
+    _refuse_deep(text, depth)
+    if depth:
+        with pytest.raises(PeerError, match="nested too deeply"):
+            _refuse_deep(text, depth - 1)
 
 
 @pytest.mark.parametrize(("opening", "closing"), [(b"[", b"]"), (b'{"a": ', b"}")])
@@ -385,3 +390,92 @@ def test_malformed_message_is_refused(data: bytes, complaint: str) -> None:
     with pytest.raises(PeerError, match=complaint) as caught:
         decode(data)
     assert len(str(caught.value)) < 100
+
+
+# --- long messages, which are read window by window
+
+long_scalars = st.one_of(
+    plain_scalars,
+    st.text(max_size=5).map(lambda text: text * 5000),
+    st.integers(0, 200).map(lambda number: [number] * 2000),
+    st.just(-1.25e-7),
+)
+
+
+@settings(deadline=None)
+@given(nested(long_scalars), st.integers(0, 9), st.sampled_from([None, 1]))
+def test_long_messages_mean_what_json_says(value: Any, shift: int, indent: int | None) -> None:
+    """Wherever values lie across the ends of windows, they are those that Python's decoder finds."""
+    text = json.dumps(["x" * shift, [value, 12.5, {"a": value}] * 5, "y" * 20_000], indent=indent)
+    assert repr(decode(text.encode())) == repr(json.loads(text))
+
+
+@pytest.mark.parametrize("scalar", ["-1.5e+10", "12345", "true", "null", "-Infinity", '"\\u00e9\\n"', "{}"])
+def test_values_across_the_end_of_a_window(scalar: str) -> None:
+    """Every place of a value may be the last of a window."""
+    for shift in range(12):
+        text = f'["{"x" * shift}", {", ".join([scalar] * 8000)}]'
+        assert repr(decode(text.encode())) == repr(json.loads(text))
+
+
+LONG = b'"' + b"x" * 20_000 + b'"'
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"[%b" % LONG,
+        b"[%b,]" % LONG,
+        b"[,%b]" % LONG,
+        b"[%b 1]" % LONG,
+        b"[%b:1]" % LONG,
+        b"[%b}" % LONG,
+        b"[%b] 1" % LONG,
+        b"%b,%b" % (LONG, LONG),
+        b'{"a"%b}' % LONG,
+        b'{"a":%b,}' % LONG,
+        b'{"a":%b "b":1}' % LONG,
+        b'{"a":%b]' % LONG,
+        b'{"a",%b}' % LONG,
+        b"{%b}" % LONG,
+        b"{1:%b}" % LONG,
+        b"{,%b:1}" % LONG,
+        b'["%b]' % (b"x" * 20_000),
+        b'["%b\n"]' % (b"x" * 20_000),
+        b"[%b,nul]" % LONG,
+        b"[%b,1.]" % LONG,
+        b"[%b,-]" % LONG,
+        b"[" + b"9" * 20_000 + b"]",
+        b'{"__dCls":"dt","obj":%b}' % LONG,
+        b" " * 20_000 + b"[",
+        b"[" + b"1, " * 20_000,
+    ],
+)
+def test_malformed_long_message_is_refused(text: bytes) -> None:
+    """What Python's decoder refuses is refused in long messages too."""
+    with pytest.raises(PeerError):
+        decode(text)
+
+
+@pytest.mark.parametrize(("opening", "closing"), [(b"[", b"]"), (b'{"a": ', b"}")])
+def test_depth_of_long_messages_is_capped(opening: bytes, closing: bytes) -> None:
+    """Containers that are larger than a window count as those within do."""
+    for depth in (50, 3, 1):
+        message = opening * depth + LONG + closing * depth
+        assert encode(decode(message, max_depth=depth)) == message
+        with pytest.raises(PeerError, match="nested too deeply"):
+            decode(message, max_depth=depth - 1)
+
+
+@pytest.mark.parametrize(("value", "number"), [(b"[]", 333_333), (b"1", 999_997), (b'{"a":1}', 250_000)])
+def test_number_of_values_is_bounded(value: bytes, number: int) -> None:
+    """A message of about a million values is read, one of more is not: that would take many seconds."""
+    assert len(decode(b"[" + b",".join([value] * (number - 1)) + b"]")) == number - 1
+    with pytest.raises(PeerError, match="more than 1000000 values"):
+        decode(b"[" + b",".join([value] * (number + 4)) + b"]")
+
+
+def test_commas_in_strings_are_no_values() -> None:
+    """However many of them, and of brackets, texts hold."""
+    value = [",[:" * 400_000, {"a": '",' * 300_000}]
+    assert decode(json.dumps(value).encode()) == value

@@ -14,7 +14,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from legacy_rpc.codecs.msgpack_rpc import MsgpackLimits, Request, RequestReader, Unreadable, encode_response
+from legacy_rpc.codecs.msgpack_rpc import (
+    MsgpackLimits,
+    Request,
+    RequestReader,
+    Unreadable,
+    encode_response,
+    response_in_pieces,
+)
 from legacy_rpc.messages import Errno, Failure, PeerError, Reply
 
 moment = datetime.datetime.fromisoformat
@@ -456,3 +463,43 @@ def test_round_trip(value: Any, cut: int) -> None:
     (event,) = events(data[:cut], data[cut:], limits=MsgpackLimits())
     assert isinstance(event, Request)
     assert typed(event.params) == typed([value])
+
+
+@pytest.mark.parametrize("times_as_text", [False, True])
+@pytest.mark.parametrize("whole", [False, True])
+def test_response_in_pieces(whole: bool, times_as_text: bool) -> None:
+    """The bytes are those of one go, whatever is large in them, and no piece is."""
+    row = [1, "Running", None, 2.5, b"\xff", WHEN, "\udcff"]
+    value = {
+        "rows": [row] * 3000,
+        "by id": {number: {"status": "Done", "sites": ["a"] * (number % 40)} for number in range(3000)},
+        "numbers": (*range(70_000),),
+        "few": ["x" * 9000] * 15,
+        "text": "x" * 40_000,
+        "nothing": [[], {}, ()],
+    }
+    times = {"whole": whole, "times_as_text": times_as_text}
+    pieces = list(response_in_pieces(7, Reply(value), **times))
+    data = b"".join(pieces)
+    head = [1, 7, None, {"OK": True, "Value": value}] if whole else [1, 7, None, value]
+    plain = msgpack.packb(
+        head,
+        default=lambda found: (
+            found.isoformat(" ")
+            if times_as_text
+            else msgpack.Timestamp.from_datetime(found.replace(tzinfo=datetime.UTC))
+        ),
+        unicode_errors="surrogateescape",
+    )
+    assert len(pieces) > 50
+    assert max(map(len, pieces)) < 64 * 1024
+    # The text that is none is sent as the bytes it stands for: 0xa1 in the one, 0xc4 0x01 in the other.
+    assert data.replace(b"\xc4\x01\xff", b"\xa1\xff") == plain.replace(b"\xc4\x01\xff", b"\xa1\xff")
+
+
+def test_large_value_that_cannot_be_sent() -> None:
+    """The error takes the place of all of it, wherever it lies."""
+    value = [["x" * 100] * 1000, *range(5000), 2**70]
+    kind, msgid, error, result = msgpack.unpackb(encode_response(7, Reply(value)))
+    assert (kind, msgid, result) == (1, 7, None)
+    assert error["Message"] == "The result cannot be sent: MessagePack cannot carry a number beyond 64 bits"

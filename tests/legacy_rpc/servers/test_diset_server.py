@@ -125,6 +125,29 @@ async def test_large_arguments_and_result(serve, encoding: Encoding) -> None:
     assert await peer.call(text) == {"OK": True, "Value": text}
 
 
+@ENCODINGS
+async def test_large_arguments_hold_nobody_up(serve, encoding: Encoding) -> None:
+    """While megabytes of small values are decoded other callers are answered."""
+    served = await serve()
+    values = [[number, "Running", None] for number in range(60_000)]
+    large = asyncio.create_task((await served.peer(encoding=encoding)).call(values))
+    answered = 0
+    while not large.done():
+        assert await (await served.peer(encoding=encoding)).call(answered) == {"OK": True, "Value": answered}
+        answered += 1
+    assert await large == {"OK": True, "Value": values}
+    assert answered > 1
+
+
+@ENCODINGS
+async def test_large_arguments_that_are_nonsense(serve, encoding: Encoding) -> None:
+    """They get an error for a result, as small ones do."""
+    peer = await (await serve()).peer(encoding=encoding)
+    peer.send(peer.proposal() + frame(encoding.encode(["x" * 20_000])))
+    assert (await peer.message())["OK"] is True
+    assert await peer.message() == {"OK": False, "Errno": 0, "Message": "Invalid message"}
+
+
 # --- refusals
 
 
@@ -451,6 +474,42 @@ async def test_drain(serve) -> None:
     await served.door.drain(10)
     assert task.ended.is_set()
     assert await peer.message() == {"OK": True, "Value": "done"}
+
+
+@pytest.mark.parametrize("leaves", [False, True])
+async def test_stop(serve, leaves: bool, complaints: Callable[[], list[str]]) -> None:
+    """Who was acknowledged before a stop is answered, also if the arguments come after it; no one else is."""
+    task = Task()
+    served = await serve(handle=task)
+    silent, halfway, acknowledged = [await served.peer() for _ in range(3)]
+    halfway.send(half(halfway.proposal()))
+    await acknowledged.propose()
+    await served.until(lambda: served.open == 3)
+    stopping = asyncio.create_task(served.server.stop(60))
+    assert await silent.rest() == await halfway.rest() == b""
+    acknowledged.send(acknowledged.s_ok([]))
+    await task.started.wait()
+    if leaves:
+        acknowledged.leave()
+        await served.empty()
+    assert not stopping.done()
+    task.may_end.set()
+    if not leaves:
+        assert await acknowledged.message() == {"OK": True, "Value": "done"}
+        acknowledged.leave()
+    await asyncio.wait_for(stopping, 5)
+    assert task.ended.is_set()
+    assert complaints() == []
+
+
+async def test_stop_is_bounded(serve) -> None:
+    """A client that never says what it was acknowledged for is cut off."""
+    served = await serve()
+    peer = await served.peer()
+    await peer.propose()
+    assert await seconds(served.server.stop(0.1)) < 3
+    assert await peer.rest() == b""
+    assert served.calls == []
 
 
 async def test_overhead(serve) -> None:

@@ -608,6 +608,43 @@ async def test_a_request_that_does_not_come(serve_grpc: ServeGrpc) -> None:
     assert await channel.call(1) == 1
 
 
+async def test_what_nobody_may_cost(serve_grpc: ServeGrpc) -> None:
+    """Whoever shows neither certificate nor token asks little, and only a few do at a time."""
+    wire = await serve_grpc(admit=lambda *_: Identity("anonymous", "visitor", kind="anonymous"))
+    nobody, alice = await wire.channel(None), await wire.channel()
+    assert await nobody.call("x" * 60_000) == "x" * 60_000
+    code, details, _ = await nobody.refused(nobody.call("x" * 70_000))
+    assert (code, details) == (
+        Status.UNAUTHENTICATED,
+        "A request without a certificate or token may have 65536 bytes",
+    )
+    assert await alice.call("x" * 70_000) == "x" * 70_000
+    begun = [nobody.grpc.stream_unary(GENERIC)(_never(), timeout=DEADLINE) for _ in range(4)]
+    await wire.served.until(lambda: wire.server._strangers == 4)
+    code, details, _ = await nobody.refused(nobody.call(1))
+    assert (code, details[:16]) == (Status.RESOURCE_EXHAUSTED, "Too many callers")
+    assert await alice.call(1) == 1
+    assert await nobody.call(2, metadata=[("authorization", f"Bearer {TOKEN}")]) == 2
+    for call in begun:
+        call.cancel()
+    await wire.served.until(lambda: wire.server._strangers == 0)
+    assert await nobody.call(3) == 3
+
+
+async def test_nobody_does_not_stay(serve_grpc: ServeGrpc) -> None:
+    """A connection without certificate or token ends when it is silent; one of a caller stays."""
+    wire = await serve_grpc(
+        admit=lambda *_: Identity("anonymous", "visitor", kind="anonymous"), message_seconds=0.3
+    )
+    nobody, bearer = await wire.channel(None), await wire.channel(None, ("grpc.use_local_subchannel_pool", 1))
+    assert await nobody.call(1) == 1
+    assert await bearer.call(2, metadata=[("authorization", f"Bearer {TOKEN}")]) == 2
+    assert wire.served.open == 2
+    await wire.served.until(lambda: wire.served.open == 1)
+    assert await bearer.call(3, metadata=[("authorization", f"Bearer {TOKEN}")]) == 3
+    assert wire.served.open == 1
+
+
 async def _never() -> AsyncIterator[bytes]:
     await asyncio.Event().wait()
     yield b""

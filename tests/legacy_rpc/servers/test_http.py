@@ -11,7 +11,7 @@ import pytest
 
 from legacy_rpc.messages import AnyCredential, Call, Failure, Identity, Outcome, PeerError, Proposal, Reply
 from legacy_rpc.servers.door import Door
-from legacy_rpc.servers.http import Exchange, HttpRefusal, HttpReply, HttpServer
+from legacy_rpc.servers.http import ANONYMOUS_BYTES, Exchange, HttpRefusal, HttpReply, HttpServer
 from legacy_rpc.servers.tls import ServerTls
 from tests.legacy_rpc.conftest import PEOPLE, TOKEN
 
@@ -662,3 +662,26 @@ async def test_limits_on_connections(serve) -> None:
     for peer in (first, second):
         peer.send(request())
         assert (await response(peer)).status == 200
+
+
+@pytest.mark.parametrize("length", ["announced", "chunked"])
+async def test_a_large_request_of_nobody(serve, length: str) -> None:
+    """Memory is for known callers: a stranger's large request is refused before more of it is kept."""
+    served = await serve(admit=admit, make=make)
+    body = b"x" * (ANONYMOUS_BYTES + 1)
+    sent = request(body)
+    if length == "chunked":
+        head = request(b"", transfer_encoding="chunked").replace(b"Content-Length: 0\r\n", b"")
+        sent = head + b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
+    peer = await served.peer(None)
+    peer.send(sent)
+    answer = await response(peer)
+    assert (answer.status, answer.headers["www-authenticate"]) == (401, "Bearer")
+    assert answer.headers["connection"] == "close"
+    for caller, header in (("alice", ""), (None, f"Bearer {TOKEN}")):
+        peer = await served.peer(caller)
+        peer.send(request(body, authorization=header))
+        assert (await response(peer)).body == body
+    peer = await served.peer(None)
+    peer.send(request(body[:-1]))
+    assert (await response(peer)).body == body[:-1]

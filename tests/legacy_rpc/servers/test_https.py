@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import ssl
 import tracemalloc
 from collections.abc import Callable
 from typing import Any
@@ -28,7 +29,7 @@ from legacy_rpc.messages import (
 )
 from legacy_rpc.servers.door import Door
 from legacy_rpc.servers.http import HttpServer
-from legacy_rpc.servers.https import DiracHttps
+from legacy_rpc.servers.https import UPLOADS_PER_CALLER, DiracHttps
 from legacy_rpc.servers.tls import ServerTls
 from tests.legacy_rpc.conftest import TOKEN, admit_everyone
 
@@ -393,3 +394,71 @@ async def test_upload_needs_little_memory(serve) -> None:
         tracemalloc.stop()
     assert peak < 12_000_000
     assert files.calls == []
+
+
+# --- browsers
+
+
+async def test_a_web_page_cannot_use_a_certificate(serve) -> None:
+    """A browser sends any page's form with its user's certificate, and names the page; it has no token."""
+    served = await serve(admit=admit, make=make)
+    sent = form("kill").replace(b"\r\n\r\n", b"\r\nOrigin: https://evil.example.org\r\n\r\n", 1)
+    refused = await ask(served, sent)
+    assert (refused.status, served.calls) == (403, [])
+    assert b"with a token" in refused.body
+    own = form("kill", header=f"Bearer {TOKEN}").replace(b"\r\n\r\n", b"\r\nOrigin: null\r\n\r\n", 1)
+    assert (await ask(served, own)).status == 200
+    assert (await ask(served, form("kill"))).status == 200
+
+
+# --- TLS 1.2
+
+
+async def test_a_resumed_session_is_nobody(serve) -> None:
+    """A session of TLS 1.2 that is resumed shows no certificate again: its caller is anonymous."""
+    identities: list[str] = []
+
+    def record(proposal: Proposal, credential: AnyCredential | None) -> Identity:
+        identity = admit(proposal, credential)
+        identities.append(identity.username)
+        return identity
+
+    served = await serve(admit=record, make=make)
+    tls = served.pki.client()
+    tls.maximum_version = ssl.TLSVersion.TLSv1_2
+
+    def connect(session: ssl.SSLSession | None) -> tuple[ssl.SSLSession | None, bool | None]:
+        with served.connected(tls, session) as connection:
+            connection.sendall(form("echo"))
+            assert connection.recv(65536).startswith(b"HTTP/1.1 200")
+            return connection.session, connection.session_reused
+
+    session, reused = await asyncio.to_thread(connect, None)
+    assert not reused
+    _, reused = await asyncio.to_thread(connect, session)
+    assert reused, "the client must have resumed for this test to mean anything"
+    assert identities == ["alice", ANONYMOUS]
+
+
+# --- uploads of one caller
+
+
+async def test_uploads_of_one_caller(serve) -> None:
+    """Files lie on disk before their caller is admitted, so nobody may have many there at a time."""
+    served = await serve(admit=admit, make=make)
+    sent = form("streamFromClient", "a.bin", "", -1, b"x" * 500_000)
+    started = []
+    for _ in range(UPLOADS_PER_CALLER):
+        peer = await served.peer("alice")
+        peer.send(sent[:400_000])
+        started.append(peer)
+    await served.until(lambda: served.server.http_wire._uploads.total() == UPLOADS_PER_CALLER)
+    refused = await ask(served, sent)
+    assert (refused.status, refused.headers["connection"]) == (429, "close")
+    assert (await ask(served, sent, "bob")).status == 200
+    started[0].send(sent[400_000:])
+    assert (await response(started[0])).status == 200
+    assert (await ask(served, sent)).status == 200
+    for peer in started[1:]:
+        peer.leave()
+    await served.until(lambda: served.server.http_wire._uploads.total() == 0)

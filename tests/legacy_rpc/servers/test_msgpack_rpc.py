@@ -24,7 +24,12 @@ from legacy_rpc.messages import (
     TokenCredential,
 )
 from legacy_rpc.servers.door import Door
-from legacy_rpc.servers.msgpack_rpc import MsgpackRpcServer
+from legacy_rpc.servers.msgpack_rpc import (
+    ANONYMOUS_BYTES,
+    REQUESTS_IN_A_TURN,
+    MsgpackRpcProtocol,
+    MsgpackRpcServer,
+)
 from legacy_rpc.servers.tls import ServerTls
 from legacy_rpc.signatures import Parameter, Signature
 
@@ -227,6 +232,17 @@ async def test_large_arguments_and_result(start: Start) -> None:
     client = await (await start()).client()
     text = "0123456789abcdef" * (3 * MEGABYTE // 16)
     assert await client.call(ECHO, text) == text
+
+
+async def test_large_results_side_by_side(start: Start) -> None:
+    """Each response is whole, also when others are ready while a large one is being sent."""
+    client = await (await start()).client()
+    rows = [[number, "Running", None] for number in range(30_000)]
+    values = [rows, "small", rows[1:], 5]
+    client.peer.send(b"".join(request(ECHO, value, msgid=at) for at, value in enumerate(values)))
+    answers = [await client.response() for _ in values]
+    assert sorted(msgid for msgid, _, _ in answers) == [0, 1, 2, 3]
+    assert all(error is None and result == values[msgid] for msgid, error, result in answers)
 
 
 async def test_pipelining(start: Start) -> None:
@@ -803,3 +819,72 @@ async def test_overhead(start: Start) -> None:
     taken = await seconds(calls())
     assert [wire for wire, _ in bench.served.overhead] == ["msgpack", "msgpack"]
     assert 0 < sum(overhead for _, overhead in bench.served.overhead) <= taken - 1.8 * slept
+
+
+# --- what nobody in particular may cost
+
+
+async def test_a_large_message_of_nobody(start: Start) -> None:
+    """Memory is for known callers: until a token is shown messages must be small."""
+    bench = await start()
+    small, large = "x" * (ANONYMOUS_BYTES - 100), "x" * (ANONYMOUS_BYTES + 1)
+    stranger = await bench.client(None)
+    assert await stranger.call(ECHO, small) == small
+    assert "larger" in await stranger.error(ECHO, large)
+    assert await stranger.peer.rest() == b""
+    bearer = await bench.client(None)
+    # Together, as pipelining clients do: what follows the token has the larger limit.
+    bearer.peer.send(request("system.authenticate", TOKEN) + request(ECHO, large, msgid=2))
+    assert (await bearer.response())[0] == 1
+    assert await bearer.response() == [2, None, large]
+    holder = await bench.client()
+    assert await holder.call(ECHO, large) == large
+
+
+async def test_nobody_may_not_stay_idle(start: Start) -> None:
+    """A connection is kept open for those who have shown who they are."""
+    bench = await start(message_seconds=SOON)
+    stranger, holder, bearer = [await bench.client(caller) for caller in (None, "alice", None)]
+    await bearer.call("system.authenticate", TOKEN)
+    assert await stranger.peer.rest() == b""
+    await bench.served.until(lambda: bench.served.open == 2)
+    for client in (holder, bearer):
+        assert await client.call(ECHO, "there") == "there"
+
+
+async def test_large_extra_credentials(start: Start) -> None:
+    """They are kept as long as the connection, so they must be short."""
+    client = await (await start()).client()
+    assert "at most" in await client.error("system.extraCredentials", "x" * MEGABYTE)
+    assert "at most" in await client.error("system.extraCredentials", [["x"] * 3000, "g"])
+    await client.call("system.extraCredentials", ["/CN=x", "g"])
+
+
+@pytest.mark.parametrize("data", [request("no name"), request("system.timesAsText", True)])
+async def test_a_flood_of_requests(start: Start, monkeypatch: pytest.MonkeyPatch, data: bytes) -> None:
+    """Who sends thousands at once, which takes no name, has turns as others have."""
+    acts = in_a_turn = 0
+    act = MsgpackRpcProtocol._act
+
+    def counted(connection: MsgpackRpcProtocol, *event: Any) -> None:
+        nonlocal acts
+        acts += 1
+        act(connection, *event)
+
+    monkeypatch.setattr(MsgpackRpcProtocol, "_act", counted)
+    client = await (await start()).client(None)
+    client.peer.send(data * 5000)
+
+    async def watch() -> None:
+        nonlocal in_a_turn
+        while acts < 5000:
+            before = acts
+            await asyncio.sleep(0)
+            in_a_turn = max(in_a_turn, acts - before)
+
+    async with asyncio.timeout(DEADLINE):
+        watching = asyncio.create_task(watch())
+        for _ in range(5000):
+            await client.response()
+        await watching
+    assert in_a_turn <= 2 * REQUESTS_IN_A_TURN

@@ -459,3 +459,10 @@ async def test_odd_names(of_credentials: Followed, site: Site, common_name: str,
     credential = await known_as(of_credentials, site.proxy(user))
     assert credential is not None
     assert credential.dn == f"/DC=org/DC=wherry/OU=people/CN={printed}"
+
+
+def test_no_second_handshake(tmp_path: Path, keys: list[rsa.RSAPrivateKey]) -> None:
+    """Whatever OpenSSL's release lets a client do of its own accord."""
+    site = Site(tmp_path, keys)
+    context = ServerTls(site.certificate, site.key, site.ca_path).contexts()()
+    assert context.options & ssl.OP_NO_RENEGOTIATION

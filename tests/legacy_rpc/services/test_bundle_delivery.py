@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import tarfile
 from pathlib import Path
 from typing import Any, cast
@@ -84,6 +85,19 @@ async def test_crls(bundles: Bundles, ca_path: Path) -> None:
     [crl] = ca_path.glob("*.r0")
     assert unpacked(archive) == {crl.name: crl.read_bytes()}
     assert result["OK"]
+
+
+async def test_times_of_files(bundles: Bundles, ca_path: Path) -> None:
+    """They come along, since clients tell outdated CRLs by them; the version heeds contents only."""
+    [crl] = ca_path.glob("*.r0")
+    versions = set()
+    for modified in (1_700_000_000, 1_800_000_000):
+        os.utime(crl, (modified, modified))
+        result, archive = await bundles.fetch(["CRLs", ""], "")
+        with tarfile.open(fileobj=io.BytesIO(archive), mode="r:gz") as tar:
+            assert [member.mtime for member in tar] == [modified]
+        versions.add(result["Value"])
+    assert len(versions) == 1
 
 
 async def test_in_sync(bundles: Bundles, ca_path: Path, authority: Authority) -> None:

@@ -17,7 +17,8 @@ from cryptography.x509.oid import NameOID
 from sqlalchemy import update
 
 from legacy_rpc.credentials import credential_from_chain
-from legacy_rpc.messages import Call, Credential, Identity
+from legacy_rpc.messages import Call, Credential, Identity, TokenCredential
+from legacy_rpc.revocation import Revocations
 from legacy_rpc.services.table import Common, TokenPair
 from shared_db.administration import upgrade_own
 from shared_db.connection import Databases, open_databases
@@ -67,6 +68,7 @@ class People:
         middle_key = next(keys)
         name = x509.Name([*GRID, x509.NameAttribute(NameOID.COMMON_NAME, "Middle CA")])
         middle = authority.issue(name, key=middle_key)  # says that it is no authority
+        self.authority = authority
         self.ca_path = authority.write_directory(directory / "ca").parent
         users_key = next(keys)
         self.alice, self.bob = (authority.issue_user(each, key=users_key) for each in ("alice", "bob"))
@@ -145,7 +147,19 @@ class Manager:
 
 
 @pytest.fixture
-def manager(make_old_side: Any, databases: Databases, registry: RegistryFile, people: People) -> Manager:
+def revocations(people: People) -> Revocations:
+    """The CRLs, of which there are none."""
+    return Revocations(people.ca_path, "if-present")
+
+
+@pytest.fixture
+def manager(
+    make_old_side: Any,
+    databases: Databases,
+    registry: RegistryFile,
+    people: People,
+    revocations: Revocations,
+) -> Manager:
     """The service over an empty database."""
 
     async def issue(identity: Identity) -> TokenPair:
@@ -158,6 +172,7 @@ def manager(make_old_side: Any, databases: Databases, registry: RegistryFile, pe
         issue_tokens=issue,
         ca_path=people.ca_path,
         seal=Seal([SealingKey.generate()]),
+        check_revoked=revocations.check,
     )
     return Manager(make_old_side(common=common), people)
 
@@ -323,6 +338,20 @@ async def test_bad_chain(manager: Manager, mangle: Callable[[People, str], str],
     bad = mangle(manager.people, good)
     assert text in await manager.problem("alice", "completeDelegationUpload", asked["id"], bad)
     assert await manager.value("alice", "completeDelegationUpload", asked["id"], good), "it can be mended"
+
+
+async def test_revoked(manager: Manager, revocations: Revocations) -> None:
+    """A proxy of a revoked certificate is not kept, whoever its owner was let in as."""
+    people = manager.people
+    crl = people.authority.write_crl(people.ca_path, [people.alice])
+    try:
+        assert revocations.refresh()
+    finally:
+        crl.unlink()
+    answer = await manager.upload("alice")
+    assert f"the certificate of {DN}alice is revoked by" in answer["Message"]
+    assert await manager.value("alice", "getUserProxiesInfo") == {}
+    assert (await manager.upload("bob"))["OK"]
 
 
 async def test_delegation_of_a_delegation(manager: Manager) -> None:
@@ -508,6 +537,10 @@ async def test_contents(
     assert value["TotalRecords"] == len(names)
     own = await manager.value("bob", "getContents", {**select, "UserName": "alice"}, [], 0, 0)
     assert {record[0] for record in own["Records"]} <= {"bob"}
+    manager.version = "8.0.86"
+    older = await manager.value("alice demo_admin", "getContents", select, sort, start, limit)
+    assert older["ParameterNames"] == ("UserName", "UserDN", "UserGroup", "ExpirationTime", "PersistentFlag")
+    assert older["Records"] == [[name, dn, "", end, False] for name, dn, end in value["Records"]]
 
 
 @pytest.mark.parametrize(
@@ -601,6 +634,15 @@ async def test_exchange(manager: Manager, registry: RegistryFile) -> None:
     registry.path.write_text(registry_text() + "DiracX\n{\nDisabledVOs = other, demo\n}\n")
     assert registry.refresh()
     assert "/DiracX/DisabledVOs" in await manager.problem("alice", "exchangeProxyForToken")
+
+
+async def test_no_tokens_for_a_token(manager: Manager) -> None:
+    """Or whoever had one would have one for ever, also when the user's certificate is revoked."""
+    token = TokenCredential(
+        "alice", "demo_user", "demo", "https://issuer.example.org/", datetime.now(UTC) + HOUR
+    )
+    answer = await manager.side.call(SERVICE, "exchangeProxyForToken", caller=token)
+    assert answer["Message"] == "Tokens are given for a proxy or a certificate, not for another token"
 
 
 async def test_hosts_have_no_proxies(manager: Manager, callers: Any) -> None:
