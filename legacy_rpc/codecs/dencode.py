@@ -72,14 +72,7 @@ def decode(data: bytes, *, max_depth: int = MAX_DEPTH) -> Any:
 
 def decode_in_pieces(data: bytes, *, max_depth: int = MAX_DEPTH) -> Steps[Any]:
     """``decode`` as a generator that returns the value, and yields after every millisecond or so of work."""
-    try:
-        value, end = yield from _reading(data.decode("latin-1"), min(max_depth, MAX_DEPTH))
-    except (IndexError, ValueError):
-        # Reading past the end, and not finding a terminator; nothing else below lets these two out.
-        raise PeerError("DEncode: the message ends inside a value") from None
-    if end != len(data):
-        raise PeerError(f"DEncode: the message ends at byte {end} of {len(data)}")
-    return value
+    return _reading(data.decode("latin-1"), min(max_depth, MAX_DEPTH))
 
 
 class _Memory(dict[str, Any]):
@@ -223,40 +216,44 @@ class _Mark:
     make: Callable[[list[Any]], Any]
 
 
-def _reading(text: str, max_depth: int) -> Steps[tuple[Any, int]]:
-    """Reads the first value of a message, and returns it and where it ends.
+def _reading(text: str, max_depth: int) -> Steps[Any]:
+    """Reads the value of a message.
 
     Containers that lie inside each other are kept on a stack, not on Python's.
     """
     items: list[Any] = []  # of the innermost container that is open
     around: list[tuple[_Mark, list[Any]]] = []  # its mark, and the items around it; then those around that
     end = count = 0
-    while end < len(text):
-        if end:
-            yield
-        tokens, end = _next_tokens(text, end)
-        count += len(tokens)
-        if count > MAX_VALUES:
-            raise PeerError(f"DEncode: a message of more than {MAX_VALUES} values")
-        left = iter(tokens)
-        for value in map(_VALUES.__getitem__, left):
-            if type(value) is not _Mark:
-                items.append(value)
-            elif value is not _END:
-                if len(around) >= max_depth:
-                    raise PeerError("DEncode: nested too deeply")
-                around.append((value, items))
-                items = []
-                continue
-            else:
-                mark, outer = around.pop() if around else (_END, [])
-                if mark is _END or (mark is _DICT and len(items) % 2):
-                    _refuse(text, end - sum(map(len, left)))
-                is_long = mark is _DICT and len(items) > 2 * _FEW_KEYS
-                outer.append((yield from _make_long_dict(items)) if is_long else mark.make(items))
-                items = outer
-            if not around:
-                return items[0], end - sum(map(len, left))
+    with suppress(IndexError, ValueError):  # reading past the end, and not finding a terminator
+        while end < len(text):
+            if end:
+                yield
+            tokens, end = _next_tokens(text, end)
+            count += len(tokens)
+            if count > MAX_VALUES:
+                raise PeerError(f"DEncode: a message of more than {MAX_VALUES} values")
+            left = iter(tokens)
+            for value in map(_VALUES.__getitem__, left):
+                if type(value) is not _Mark:
+                    items.append(value)
+                elif value is not _END:
+                    if len(around) >= max_depth:
+                        raise PeerError("DEncode: nested too deeply")
+                    around.append((value, items))
+                    items = []
+                    continue
+                else:
+                    mark, outer = around.pop() if around else (_END, [])
+                    if mark is _END or (mark is _DICT and len(items) % 2):
+                        _refuse(text, end - sum(map(len, left)))
+                    is_long = mark is _DICT and len(items) > 2 * _FEW_KEYS
+                    outer.append((yield from _make_long_dict(items)) if is_long else mark.make(items))
+                    items = outer
+                if not around:
+                    end -= sum(map(len, left))
+                    if end != len(text):
+                        raise PeerError(f"DEncode: the message ends at byte {end} of {len(text)}")
+                    return items[0]
     raise PeerError("DEncode: the message ends inside a value")
 
 

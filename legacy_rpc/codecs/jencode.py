@@ -47,14 +47,19 @@ def decode(data: bytes, *, max_depth: int = MAX_DEPTH) -> Any:
     ``__dCls`` is not ``dt``, ``date`` or ``b64`` stays the dict it is; no class is ever looked up.
     Raises PeerError for anything malformed, for text that is not utf-8, and for more than a million values.
     """
-    return in_one_go(decode_in_pieces(data, max_depth=max_depth))
+    return in_one_go(_reading(data, max_depth, _ONE_GO))
 
 
 def decode_in_pieces(data: bytes, *, max_depth: int = MAX_DEPTH) -> Steps[Any]:
     """``decode`` as a generator that returns the value, and yields after every millisecond or so of work."""
+    return _reading(data, max_depth, _WINDOW)
+
+
+def _reading(data: bytes, max_depth: int, most: int) -> Steps[Any]:
+    """Reads text of ``most`` characters by Python's own decoder alone."""
     try:
         text = data.removeprefix(_BOM).decode("utf-8").strip(_WHITESPACE)
-        if len(text) > _WINDOW:
+        if len(text) > most:
             return (yield from _LongText(text, max_depth).whole())
         _refuse_deep(data, max_depth)
         value, end = _DECODER.raw_decode(text)
@@ -153,6 +158,8 @@ _SCAN: Callable[[str, int], tuple[Any, int]] = _DECODER.scan_once  # type: ignor
 
 # What Python's decoder is given at a time, in characters.
 _WINDOW = 16 * 1024
+# What it is given where nobody waits; no million of values has room in it.
+_ONE_GO = 1024 * 1024
 # A number that is cut off may look whole up to ".", "e" or "e+".
 _MARGIN = 3
 _MARK = re.compile(r"[ \t\n\r]*([,:\]}]?)[ \t\n\r]*")

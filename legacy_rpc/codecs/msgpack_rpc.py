@@ -158,7 +158,7 @@ def encode_response(
 def response_in_pieces(
     msgid: int | None, outcome: Outcome, *, whole: bool = False, times_as_text: bool = False
 ) -> Iterator[bytes]:
-    """The same bytes in pieces of bounded work.  Any may raise UNSENDABLE: keep them till the last is there."""
+    """The same bytes in pieces of bounded work.  Any may raise UNSENDABLE: keep them till the last."""
     return _pieces(_response(msgid, outcome, whole), _as_text if times_as_text else _as_timestamp)
 
 

@@ -7,7 +7,6 @@ import logging
 import socket
 from collections import deque
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -34,7 +33,7 @@ from legacy_rpc.messages import (
 from legacy_rpc.servers import gently
 from legacy_rpc.servers.diset_transfers import Incoming, Outgoing, Said
 from legacy_rpc.servers.door import Door
-from legacy_rpc.servers.listener import Listener, SecureProtocol, WireServer
+from legacy_rpc.servers.listener import Listener, OpenConnections, SecureProtocol, WireServer
 from legacy_rpc.servers.tls import MakeContext, required_chain
 
 logger = logging.getLogger(__name__)
@@ -51,9 +50,7 @@ class DisetServer(WireServer):
         self.limits = limits
         self.wire = "dips" if tls else "dip"
         self._tls = tls
-        self._connections: set[DisetProtocol] = set()
-        self._empty = asyncio.Event()
-        self._empty.set()
+        self.connections: OpenConnections[DisetProtocol] = OpenConnections()
 
     def listen(self, listening: socket.socket) -> Listener:
         """Serve connections to a listening socket."""
@@ -61,27 +58,11 @@ class DisetServer(WireServer):
             listening, self.door.gate, self._tls, lambda peer, accepted: DisetProtocol(self, peer, accepted)
         )
 
-    def opened(self, connection: DisetProtocol) -> None:
-        """A connection is up."""
-        self._connections.add(connection)
-        self._empty.clear()
-
-    def closed(self, connection: DisetProtocol) -> None:
-        """A connection is gone."""
-        self._connections.discard(connection)
-        if not self._connections:
-            self._empty.set()
-
     async def stop(self, seconds: float) -> None:
         """Who has proposed nothing is cut off; who was acknowledged may still call, and read the reply."""
-        for connection in tuple(self._connections):
+        for connection in self.connections:
             connection.end_if_unasked()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._empty.wait()
-                await self.door.drain(seconds)  # a call that came late, and whose client has left
-        for connection in tuple(self._connections):
-            connection.abort()
+        await self.connections.end_within(seconds)
 
 
 class DisetProtocol(SecureProtocol):
@@ -104,7 +85,7 @@ class DisetProtocol(SecureProtocol):
 
     def secured(self, ssl_object: Any) -> None:
         """The chain is read once; the proposal must come within the time for messages."""
-        self._server.opened(self)
+        self._server.connections.add(self)
         if ssl_object is not None:
             self._credential = self._server.door.chains.get(required_chain(ssl_object))
         self.expect_within(self._gate.limits.message_seconds)
@@ -121,7 +102,7 @@ class DisetProtocol(SecureProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """A call goes on without its client; a transfer cannot."""
         super().connection_lost(exc)
-        self._server.closed(self)
+        self._server.connections.discard(self)
         self._leave(Failure("The client has left"))
 
     def end_if_unasked(self) -> None:

@@ -11,15 +11,14 @@ import asyncio
 import logging
 import socket
 from collections.abc import AsyncGenerator, Awaitable, Collection, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeVar, cast
 
 from aiohttp import web
 
 from legacy_rpc.messages import AnyCredential, Failure, PeerError
-from legacy_rpc.servers.door import Door
-from legacy_rpc.servers.listener import Listener, SecureProtocol, WireServer
+from legacy_rpc.servers.door import ANONYMOUS_BYTES, Door
+from legacy_rpc.servers.listener import Listener, OpenConnections, SecureProtocol, WireServer
 from legacy_rpc.servers.tls import MakeContext
 
 logger = logging.getLogger(__name__)
@@ -35,8 +34,6 @@ CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 PIECE_BYTES = 128 * 1024
 # Of a body that is longer than a message, so much must come in the time for a message.
 BLOCK_BYTES = 1024 * 1024
-# The largest body that is read of a caller who has not shown who he is: as large as a proposal on DISET.
-ANONYMOUS_BYTES = 64 * 1024
 
 
 class HttpRefusal(Exception):
@@ -226,9 +223,7 @@ class HttpServer(WireServer):
         self.wire = wire.name
         self.stopping = False
         self._tls = tls
-        self._connections: set[HttpProtocol] = set()
-        self._empty = asyncio.Event()
-        self._empty.set()
+        self.connections: OpenConnections[HttpProtocol] = OpenConnections()
         self._aiohttp = web.Server(_handle)
 
     def listen(self, listening: socket.socket) -> Listener:
@@ -240,25 +235,13 @@ class HttpServer(WireServer):
     async def stop(self, seconds: float) -> None:
         """Idle connections end now, the others with the reply to the request that is going on."""
         self.stopping = True
-        for connection in tuple(self._connections):
+        for connection in self.connections:
             connection.end_if_quiet()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._empty.wait()
-        for connection in tuple(self._connections):
-            connection.abort()
+        await self.connections.end_within(seconds)
 
-    def entered(self, connection: HttpProtocol) -> RequestHandler:
-        """A connection is there: what parses its bytes."""
-        self._connections.add(connection)
-        self._empty.clear()
+    def handler(self, connection: HttpProtocol) -> RequestHandler:
+        """What parses a connection's bytes."""
         return RequestHandler(self._aiohttp, connection)
-
-    def left(self, connection: HttpProtocol) -> None:
-        """A connection is gone."""
-        self._connections.discard(connection)
-        if not self._connections:
-            self._empty.set()
 
 
 class RequestHandler(web.RequestHandler):
@@ -297,7 +280,8 @@ class HttpProtocol(SecureProtocol):
         self._ssl_object = ssl_object
         # Writing is paused as soon as anything waits, and goes on when nothing does.
         self.transport.set_write_buffer_limits(high=1, low=0)
-        self._http = self._server.entered(self)
+        self._server.connections.add(self)
+        self._http = self._server.handler(self)
         self._http.connection_made(self.transport)
         self._rest()
 
@@ -324,7 +308,7 @@ class HttpProtocol(SecureProtocol):
         super().connection_lost(exc)
         if self._http is not None:
             self._http.connection_lost(exc)
-            self._server.left(self)
+            self._server.connections.discard(self)
 
     # --- deadlines
 

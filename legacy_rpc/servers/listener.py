@@ -13,9 +13,10 @@ import logging
 import socket
 import ssl
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Generic, TypeVar, cast
 
 from legacy_rpc.messages import PeerError
 
@@ -226,6 +227,40 @@ class Listener:
                 self._gate.leave(peer)
                 connection.close()
             logger.info("TLS handshake with %s failed: %s", peer, error)
+
+
+C = TypeVar("C", bound=SecureProtocol)
+
+
+class OpenConnections(Generic[C]):
+    """The connections of a server that are up, for the day when it stops; iterate while they come and go."""
+
+    def __init__(self) -> None:
+        self._open: set[C] = set()
+        self._none = asyncio.Event()
+        self._none.set()
+
+    def __iter__(self) -> Iterator[C]:
+        return iter(tuple(self._open))
+
+    def add(self, connection: C) -> None:
+        """A connection is up."""
+        self._open.add(connection)
+        self._none.clear()
+
+    def discard(self, connection: C) -> None:
+        """A connection is gone."""
+        self._open.discard(connection)
+        if not self._open:
+            self._none.set()
+
+    async def end_within(self, seconds: float) -> None:
+        """Wait until all are gone; those that stay for longer are aborted."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._none.wait()
+        for connection in self:
+            connection.abort()
 
 
 class WireServer:

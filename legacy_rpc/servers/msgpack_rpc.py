@@ -34,8 +34,8 @@ from legacy_rpc.messages import (
     TokenCredential,
 )
 from legacy_rpc.servers import gently
-from legacy_rpc.servers.door import Door
-from legacy_rpc.servers.listener import Listener, SecureProtocol, WireServer
+from legacy_rpc.servers.door import ANONYMOUS_BYTES, Door
+from legacy_rpc.servers.listener import Listener, OpenConnections, SecureProtocol, WireServer
 from legacy_rpc.servers.tls import MakeContext, verified_chain
 from legacy_rpc.servers.xmlrpc_system import OWN as SHARED
 from legacy_rpc.servers.xmlrpc_system import SystemMethods
@@ -46,8 +46,6 @@ logger = logging.getLogger(__name__)
 WIRE = "msgpack"
 # With more than this unread, a connection's next results wait, and its next requests are not read.
 UNREAD_BYTES = 256 * 1024
-# The largest message of a caller who has not shown who he is: as large as a proposal on DISET.
-ANONYMOUS_BYTES = 64 * 1024
 # The largest request to set extra credentials, which are kept as long as the connection.
 LARGEST_EXTRA = 4 * 1024
 # So many of a connection's requests are begun, or answered at once, before others have their turn.
@@ -80,9 +78,7 @@ class MsgpackRpcServer(WireServer):
         self.limits = limits
         self.descriptions = SystemMethods(signatures, OWN)
         self._tls = tls
-        self._connections: set[MsgpackRpcProtocol] = set()
-        self._empty = asyncio.Event()
-        self._empty.set()
+        self.connections: OpenConnections[MsgpackRpcProtocol] = OpenConnections()
 
     def listen(self, listening: socket.socket) -> Listener:
         """Serve connections to a listening socket."""
@@ -93,27 +89,11 @@ class MsgpackRpcServer(WireServer):
             lambda peer, accepted: MsgpackRpcProtocol(self, peer, accepted),
         )
 
-    def opened(self, connection: MsgpackRpcProtocol) -> None:
-        """A connection is up."""
-        self._connections.add(connection)
-        self._empty.clear()
-
-    def closed(self, connection: MsgpackRpcProtocol) -> None:
-        """A connection is gone."""
-        self._connections.discard(connection)
-        if not self._connections:
-            self._empty.set()
-
     async def stop(self, seconds: float) -> None:
         """Read no more; close each connection when its calls are answered, and after so long in any case."""
-        for connection in list(self._connections):
+        for connection in self.connections:
             connection.wind_up()
-        try:
-            async with asyncio.timeout(seconds):
-                await self._empty.wait()
-        except TimeoutError:
-            for connection in list(self._connections):
-                connection.abort()
+        await self.connections.end_within(seconds)
 
 
 class MsgpackRpcProtocol(SecureProtocol):
@@ -153,7 +133,7 @@ class MsgpackRpcProtocol(SecureProtocol):
             self._has_shown()
         assert self.transport is not None
         self.transport.set_write_buffer_limits(high=UNREAD_BYTES)
-        self._server.opened(self)
+        self._server.connections.add(self)
         self._settle()
 
     def _has_shown(self) -> None:
@@ -166,7 +146,7 @@ class MsgpackRpcProtocol(SecureProtocol):
         super().connection_lost(exc)
         self._winding_up = True
         self._may_send.set()
-        self._server.closed(self)
+        self._server.connections.discard(self)
 
     def received(self, data: bytes) -> None:
         """Feed the codec, and act on what it says."""

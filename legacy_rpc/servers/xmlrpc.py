@@ -99,7 +99,7 @@ class XmlRpc:
             request = await self._read(body, _charset(exchange))
             answer = await self._answered(request, _Asking(exchange, self._door))
         except RequestError as error:
-            answer = encode_fault(error.code, str(error))
+            answer = (encode_fault(error.code, str(error)),)
         return await _reply(answer, exchange.headers.get("Accept-Encoding", ""))
 
     async def _read(self, body: bytes, charset: str) -> Request:
@@ -112,10 +112,10 @@ class XmlRpc:
                 await turns.step()
         return parser.request
 
-    async def _answered(self, request: Request, asking: _Asking) -> bytes:
+    async def _answered(self, request: Request, asking: _Asking) -> Sequence[bytes]:
         try:
             if request.method == MULTICALL:
-                return b"".join(join_parts(await self._multicall(request.params, asking)))
+                return tuple(join_parts(await self._multicall(request.params, asking)))
             question = _question(request.method, request.params)
             outcome = await self._outcome(question, asking)
         except Failure as failure:
@@ -159,7 +159,8 @@ class XmlRpc:
             outcome = await self._outcome(question, asking, deadline)
         except Failure as failure:
             return b"".join(part_in_pieces(failure))
-        return await _encoded(question.method, part_in_pieces(outcome, whole=question.whole), fault_part)
+        pieces = part_in_pieces(outcome, whole=question.whole)
+        return b"".join(await _encoded(question.method, pieces, fault_part))
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,19 +251,21 @@ def _charset(exchange: Exchange) -> str:
     return header.get_content_charset("")
 
 
-async def _encoded(method: str, pieces: Iterator[bytes], fault: Callable[[int, str], bytes]) -> bytes:
-    """The pieces, joined; a fault where they hold what XML-RPC cannot carry."""
+async def _encoded(
+    method: str, pieces: Iterator[bytes], fault: Callable[[int, str], bytes]
+) -> Sequence[bytes]:
+    """The pieces; a fault where they hold what XML-RPC cannot carry."""
     try:
-        return b"".join(await gently.collected(pieces))
+        return await gently.collected(pieces)
     except NotCarriedError as error:
         logger.warning("the answer of %s cannot be sent: %s", method, error)
-        return fault(FaultCode.NOT_CARRIED, f"{method} was done, but its answer cannot be sent: {error}")
+        return (fault(FaultCode.NOT_CARRIED, f"{method} was done, but its answer cannot be sent: {error}"),)
 
 
-async def _reply(answer: bytes, accepted: str) -> HttpReply:
-    if len(answer) < _GZIP_FROM or not _accepts_gzip(accepted):
+async def _reply(answer: Sequence[bytes], accepted: str) -> HttpReply:
+    if sum(map(len, answer)) < _GZIP_FROM or not _accepts_gzip(accepted):
         return HttpReply(answer, XML)
-    packed = b"".join(await gently.collected(_gzip_in_pieces(answer)))
+    packed = await gently.collected(_gzip_in_pieces(answer))
     return HttpReply(packed, XML, headers={"Content-Encoding": "gzip"})
 
 
@@ -275,9 +278,10 @@ def _accepts_gzip(accepted: str) -> bool:
     return False
 
 
-def _gzip_in_pieces(data: bytes) -> Iterator[bytes]:
+def _gzip_in_pieces(answer: Sequence[bytes]) -> Iterator[bytes]:
     packer = zlib.compressobj(_FASTEST, zlib.DEFLATED, _GZIP_FORM)
-    view = memoryview(data)
-    for start in range(0, len(view), _GZIP_PIECE):
-        yield packer.compress(view[start : start + _GZIP_PIECE])
+    for part in answer:
+        view = memoryview(part)
+        for start in range(0, len(view), _GZIP_PIECE):
+            yield packer.compress(view[start : start + _GZIP_PIECE])
     yield packer.flush()

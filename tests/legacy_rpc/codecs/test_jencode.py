@@ -15,7 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from legacy_rpc.codecs.jencode import _refuse_deep, decode, encode
+from legacy_rpc.codecs.jencode import _refuse_deep, decode, decode_in_pieces, encode
+from legacy_rpc.codecs.steps import in_one_go
 from legacy_rpc.messages import PeerError
 
 VECTOR_FILE = Path(__file__).parents[2] / "vectors" / "jencode.json"
@@ -394,6 +395,12 @@ def test_malformed_message_is_refused(data: bytes, complaint: str) -> None:
 
 # --- long messages, which are read window by window
 
+
+def decode_long(data: bytes, max_depth: int = 200) -> Any:
+    """As a server reads it."""
+    return in_one_go(decode_in_pieces(data, max_depth=max_depth))
+
+
 long_scalars = st.one_of(
     plain_scalars,
     st.text(max_size=5).map(lambda text: text * 5000),
@@ -407,7 +414,7 @@ long_scalars = st.one_of(
 def test_long_messages_mean_what_json_says(value: Any, shift: int, indent: int | None) -> None:
     """Wherever values lie across the ends of windows, they are those that Python's decoder finds."""
     text = json.dumps(["x" * shift, [value, 12.5, {"a": value}] * 5, "y" * 20_000], indent=indent)
-    assert repr(decode(text.encode())) == repr(json.loads(text))
+    assert repr(decode_long(text.encode())) == repr(json.loads(text))
 
 
 @pytest.mark.parametrize("scalar", ["-1.5e+10", "12345", "true", "null", "-Infinity", '"\\u00e9\\n"', "{}"])
@@ -415,7 +422,7 @@ def test_values_across_the_end_of_a_window(scalar: str) -> None:
     """Every place of a value may be the last of a window."""
     for shift in range(12):
         text = f'["{"x" * shift}", {", ".join([scalar] * 8000)}]'
-        assert repr(decode(text.encode())) == repr(json.loads(text))
+        assert repr(decode_long(text.encode())) == repr(json.loads(text))
 
 
 LONG = b'"' + b"x" * 20_000 + b'"'
@@ -454,7 +461,7 @@ LONG = b'"' + b"x" * 20_000 + b'"'
 def test_malformed_long_message_is_refused(text: bytes) -> None:
     """What Python's decoder refuses is refused in long messages too."""
     with pytest.raises(PeerError):
-        decode(text)
+        decode_long(text)
 
 
 @pytest.mark.parametrize(("opening", "closing"), [(b"[", b"]"), (b'{"a": ', b"}")])
@@ -462,20 +469,20 @@ def test_depth_of_long_messages_is_capped(opening: bytes, closing: bytes) -> Non
     """Containers that are larger than a window count as those within do."""
     for depth in (50, 3, 1):
         message = opening * depth + LONG + closing * depth
-        assert encode(decode(message, max_depth=depth)) == message
+        assert encode(decode_long(message, max_depth=depth)) == message
         with pytest.raises(PeerError, match="nested too deeply"):
-            decode(message, max_depth=depth - 1)
+            decode_long(message, max_depth=depth - 1)
 
 
 @pytest.mark.parametrize(("value", "number"), [(b"[]", 333_333), (b"1", 999_997), (b'{"a":1}', 250_000)])
 def test_number_of_values_is_bounded(value: bytes, number: int) -> None:
     """A message of about a million values is read, one of more is not: that would take many seconds."""
-    assert len(decode(b"[" + b",".join([value] * (number - 1)) + b"]")) == number - 1
+    assert len(decode_long(b"[" + b",".join([value] * (number - 1)) + b"]")) == number - 1
     with pytest.raises(PeerError, match="more than 1000000 values"):
-        decode(b"[" + b",".join([value] * (number + 4)) + b"]")
+        decode_long(b"[" + b",".join([value] * (number + 4)) + b"]")
 
 
 def test_commas_in_strings_are_no_values() -> None:
     """However many of them, and of brackets, texts hold."""
     value = [",[:" * 400_000, {"a": '",' * 300_000}]
-    assert decode(json.dumps(value).encode()) == value
+    assert decode_long(json.dumps(value).encode()) == value

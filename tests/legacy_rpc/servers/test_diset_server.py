@@ -478,14 +478,22 @@ async def test_drain(serve) -> None:
 
 @pytest.mark.parametrize("leaves", [False, True])
 async def test_stop(serve, leaves: bool, complaints: Callable[[], list[str]]) -> None:
-    """Who was acknowledged before a stop is answered, also if the arguments come after it; no one else is."""
+    """Who was acknowledged before a stop is answered, also if the arguments come after it; no one else is.
+
+    A call whose client has left is the door's to wait for.
+    """
     task = Task()
     served = await serve(handle=task)
     silent, halfway, acknowledged = [await served.peer() for _ in range(3)]
     halfway.send(half(halfway.proposal()))
     await acknowledged.propose()
     await served.until(lambda: served.open == 3)
-    stopping = asyncio.create_task(served.server.stop(60))
+
+    async def stop() -> None:
+        await served.server.stop(60)
+        await served.door.drain(60)
+
+    stopping = asyncio.create_task(stop())
     assert await silent.rest() == await halfway.rest() == b""
     acknowledged.send(acknowledged.s_ok([]))
     await task.started.wait()

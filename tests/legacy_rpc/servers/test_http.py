@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from legacy_rpc.messages import AnyCredential, Call, Failure, Identity, Outcome, PeerError, Proposal, Reply
-from legacy_rpc.servers.door import Door
-from legacy_rpc.servers.http import ANONYMOUS_BYTES, Exchange, HttpRefusal, HttpReply, HttpServer
+from legacy_rpc.servers.door import ANONYMOUS_BYTES, Door
+from legacy_rpc.servers.http import Exchange, HttpRefusal, HttpReply, HttpServer
 from legacy_rpc.servers.tls import ServerTls
 from tests.legacy_rpc.conftest import PEOPLE, TOKEN
 

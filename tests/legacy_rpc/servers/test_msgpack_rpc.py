@@ -23,9 +23,8 @@ from legacy_rpc.messages import (
     Reply,
     TokenCredential,
 )
-from legacy_rpc.servers.door import Door
+from legacy_rpc.servers.door import ANONYMOUS_BYTES, Door
 from legacy_rpc.servers.msgpack_rpc import (
-    ANONYMOUS_BYTES,
     REQUESTS_IN_A_TURN,
     MsgpackRpcProtocol,
     MsgpackRpcServer,
