@@ -268,7 +268,8 @@ def fetch_until_told(wire: str, port: int, proxy: Path, megabytes: float, most: 
             if FETCHES[wire](port, proxy, megabytes) < megabytes * MEGABYTE / 2:
                 raise LoadError("a large reply was cut short")
             if not counts:
-                print("begun", flush=True)
+                sys.stdout.write("begun\n")  # in one go: two threads may say so at a time
+                sys.stdout.flush()
             counts.append(1)
 
     threads = [threading.Thread(target=fetch) for _ in range(most)]
