@@ -148,10 +148,18 @@ async def update(checksum: Any, data: bytes) -> None:
 
 
 async def collected(pieces: Iterator[bytes]) -> list[bytes]:
-    """All pieces of work that takes long."""
-    parts = []
+    """All pieces of work that takes long, joined to larger parts: to free very many takes long too."""
+    parts: list[bytes] = []
+    small: list[bytes] = []
+    size = 0
     async with Turns() as turns:
         for piece in pieces:
-            parts.append(piece)
+            small.append(piece)
+            size += len(piece)
+            if size >= CHUNK_BYTES:
+                parts.append(b"".join(small))
+                small, size = [], 0
             await turns.step()
+    if small:
+        parts.append(b"".join(small))
     return parts

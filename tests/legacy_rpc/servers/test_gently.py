@@ -83,9 +83,18 @@ async def test_works_take_turns() -> None:
     log: list[str] = []
     names = "abc"
     results = await asyncio.gather(*(gently.collected(pieces(name, log, 10)) for name in names))
-    assert results == [[name.encode()] * 10 for name in names]
+    assert results == [[name.encode() * 10] for name in names]
     for start in range(0, 27, 3):
         assert sorted(log[start : start + 3]) == sorted(names)
+
+
+async def test_small_pieces_are_joined() -> None:
+    """Very many of them would take long to free; none is lost, and no part grows without end."""
+    small = [b"%d," % number for number in range(100_000)]
+    parts = await gently.collected(iter(small))
+    assert b"".join(parts) == b"".join(small)
+    assert max(map(len, parts)) < 2 * gently.CHUNK_BYTES
+    assert len(parts) < 20
 
 
 async def test_others_go_first() -> None:
@@ -120,7 +129,7 @@ async def test_busy_loop_does_not_starve_it() -> None:
     task = asyncio.create_task(keep_busy())
     log: list[str] = []
     async with asyncio.timeout(10):
-        assert len(await gently.collected(pieces("long", log, 20))) == 20
+        assert await gently.collected(pieces("long", log, 20)) == [b"long" * 20]
     busy = False
     await task
 
@@ -134,7 +143,7 @@ async def test_cancelled_work_gives_its_turn_back() -> None:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
     async with asyncio.timeout(10):
-        assert await gently.collected(pieces("y", log, 3)) == [b"y"] * 3
+        assert await gently.collected(pieces("y", log, 3)) == [b"yyy"]
 
 
 async def test_checksum() -> None:
