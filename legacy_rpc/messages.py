@@ -165,6 +165,14 @@ def transfer_name(action: str) -> str:
     return f"{FILE_TRANSFER}/{action}"
 
 
+def split_name(name: str) -> tuple[str, str] | None:
+    """Service and method of ``System.Component.method``; None for any other name."""
+    match name.split("."):
+        case [system, component, method] if system and component and method:
+            return f"{system}/{component}", method
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class Proposal:
     """What a client says it wants to do, before it is admitted and sends its arguments.

@@ -186,14 +186,6 @@ def encode_fault(code: int, message: str) -> bytes:
     return _FAULT[0] + fault_part(code, message) + _FAULT[1]
 
 
-def split_name(name: str) -> tuple[str, str] | None:
-    """Service and method of ``System.Component.method``; None for any other name."""
-    match name.split("."):
-        case [system, component, method] if system and component and method:
-            return f"{system}/{component}", method
-    return None
-
-
 # --- encoding
 
 Put = Callable[[str], None]

@@ -21,7 +21,6 @@ from legacy_rpc.codecs.msgpack_rpc import (
     response_in_pieces,
 )
 from legacy_rpc.codecs.pieces import is_light
-from legacy_rpc.codecs.xmlrpc import split_name
 from legacy_rpc.messages import (
     RPC,
     AnyCredential,
@@ -32,6 +31,7 @@ from legacy_rpc.messages import (
     Proposal,
     Reply,
     TokenCredential,
+    split_name,
 )
 from legacy_rpc.servers import gently
 from legacy_rpc.servers.door import ANONYMOUS_BYTES, Door

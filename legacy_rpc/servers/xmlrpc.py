@@ -23,9 +23,8 @@ from legacy_rpc.codecs.xmlrpc import (
     fault_part,
     join_parts,
     part_in_pieces,
-    split_name,
 )
-from legacy_rpc.messages import RPC, Errno, Failure, Outcome, Proposal, Reply
+from legacy_rpc.messages import RPC, Errno, Failure, Outcome, Proposal, Reply, split_name
 from legacy_rpc.servers import gently
 from legacy_rpc.servers.door import Door
 from legacy_rpc.servers.http import Exchange, HttpRefusal, HttpReply

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from sqlalchemy import delete
+
 from shared_db.connection import UnitOfWork
 from shared_db.schema.wherry_db import WHERRY_DB, refresh_tokens
 
@@ -21,7 +23,11 @@ async def record_refresh_token(
     expires: datetime,
     legacy_exchange: bool,
 ) -> None:
-    """Keep that a token was issued, the first of its family; ``subject`` is ``VO:sub``."""
+    """Keep that a token was issued, the first of its family; ``subject`` is ``VO:sub``.
+
+    Those that have ended go: nobody can use them any more.
+    """
+    await work.change(WHERRY_DB, delete(refresh_tokens).where(refresh_tokens.c.expires_at <= created))
     row = {
         "jti": jti,
         "family": jti,

@@ -11,6 +11,7 @@ from typing import Any, cast
 
 import jwt
 import pytest
+import time_machine
 
 from legacy_rpc.messages import Credential, Failure, Identity
 from rest_backend.operations import Runner
@@ -96,3 +97,16 @@ async def test_who_gets_none(new: NewSide, caller: Identity) -> None:
         await token_pairs(new)(caller)
     async with new.databases.unit_of_work() as work:
         assert await work.rows(WHERRY_DB, refresh_tokens.select()) == []
+
+
+async def test_ended_tokens_go(new: NewSide) -> None:
+    """The table holds the tokens that can still be used, not all that ever were."""
+    with time_machine.travel(ENDS - timedelta(days=2), tick=False):
+        await token_pairs(new)(ALICE)
+    with time_machine.travel(ENDS + timedelta(days=1), tick=False):
+        assert ALICE.credential is not None
+        later = replace(ALICE, credential=replace(ALICE.credential, expires=ENDS + timedelta(days=2)))
+        await token_pairs(new)(later)
+    async with new.databases.unit_of_work() as work:
+        rows = await work.rows(WHERRY_DB, refresh_tokens.select())
+    assert len(rows) == 1

@@ -26,9 +26,8 @@ from legacy_rpc.codecs.xmlrpc import (
     fault_part,
     join_parts,
     part_in_pieces,
-    split_name,
 )
-from legacy_rpc.messages import Errno, Failure, Reply
+from legacy_rpc.messages import Errno, Failure, Reply, split_name
 
 MOMENT = datetime.datetime(1998, 7, 17, 14, 8, 55)  # noqa: DTZ001 - the wire has no zones
 
