@@ -5,7 +5,7 @@ Every body is ``{"detail": ...}``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pydantic
@@ -66,11 +66,16 @@ def from_data_error(error: DataError) -> RestError:
     return RestError(status, str(error), {"Retry-After": RETRY_AFTER_SECONDS} if status == 503 else None)
 
 
-def from_validation(place: str, error: pydantic.ValidationError) -> RestError:
-    """422 with a list of ``{"type", "loc", "msg", "input", "ctx"?}``; ``place`` is ``body`` or ``query``."""
+def from_validation(
+    error: pydantic.ValidationError, place: Callable[[Sequence[Any]], Sequence[str]]
+) -> RestError:
+    """422 with a list of ``{"type", "loc", "msg", "input", "ctx"?}``.
+
+    ``place`` gives what goes before a location: ``body``, ``query``, ``path`` or ``header``.
+    """
     details = []
     for problem in error.errors(include_url=False):
-        item: dict[str, Any] = {**problem, "loc": [place, *problem["loc"]]}
+        item: dict[str, Any] = {**problem, "loc": [*place(problem["loc"]), *problem["loc"]]}
         if "ctx" in item:
             item["ctx"] = {name: _plain(value) for name, value in item["ctx"].items()}
         item["input"] = _plain(item["input"])

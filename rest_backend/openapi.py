@@ -8,9 +8,10 @@ from inspect import getdoc
 from typing import Any
 
 from pydantic import TypeAdapter
-from pydantic.json_schema import JsonSchemaMode, models_json_schema
+from pydantic.json_schema import JsonSchemaMode
 
 from rest_backend.operations import Operation
+from rest_backend.parameters import Parameters
 
 _REFERENCE = "#/components/schemas/{model}"
 
@@ -25,19 +26,24 @@ def openapi_document(operations: Sequence[Operation], version: str) -> dict[str,
         if operation.response is not None:
             wanted.append((operation.name, "serialization", TypeAdapter(operation.response)))
     schemas, definitions = TypeAdapter.json_schemas(wanted, ref_template=_REFERENCE)
+    components = definitions.get("$defs", {})
     paths: dict[str, dict[str, Any]] = {}
     for operation in documented:
-        paths.setdefault(operation.path, {})[operation.method.lower()] = _described(
+        described = _described(
             operation,
             schemas.get((operation.name, "validation")),
             schemas.get((operation.name, "serialization")),
         )
+        if operation.parameter_reader is not None:
+            described["parameters"], used = _parameters(operation.parameter_reader)
+            components |= used
+        paths.setdefault(operation.path, {})[operation.method.lower()] = described
     return {
         "openapi": "3.1.0",
         "info": {"title": "Dirac", "version": version},
         "paths": paths,
         "components": {
-            "schemas": definitions.get("$defs", {}),
+            "schemas": components,
             "securitySchemes": {
                 "OpenIdConnect": {
                     "type": "openIdConnect",
@@ -56,14 +62,13 @@ def _described(operation: Operation, body: Any, response: Any) -> dict[str, Any]
         "summary": summary,
         "operationId": operation.name,
         "description": f"{description}\n\nPolicy: {policy.rule} {policy.extension}".strip(),
-        "responses": {str(status): _response(status, response) for status in operation.statuses},
+        "responses": {str(status): _response(operation, status, response) for status in operation.statuses},
     }
-    if operation.query is not None:
-        described["parameters"] = _parameters(operation.query)
     if body is not None:
+        content_type = "application/x-www-form-urlencoded" if operation.form else "application/json"
         described["requestBody"] = {
             "required": not _accepts_none(operation),
-            "content": {"application/json": {"schema": body}},
+            "content": {content_type: {"schema": body}},
         }
     if not policy.public:
         described["security"] = [{"OpenIdConnect": []}]
@@ -75,18 +80,21 @@ def _accepts_none(operation: Operation) -> bool:
     return adapter is not None and type(None) in getattr(operation.body, "__args__", ())
 
 
-def _response(status: int, schema: Any) -> dict[str, Any]:
+def _response(operation: Operation, status: int, schema: Any) -> dict[str, Any]:
     response: dict[str, Any] = {"description": HTTPStatus(status).phrase}
     if status == HTTPStatus.PARTIAL_CONTENT:
         response["headers"] = {"Content-Range": {"schema": {"type": "string"}}}
-    if status != HTTPStatus.NO_CONTENT:
-        response["content"] = {"application/json": {"schema": schema if schema is not None else {}}}
+    if 200 <= status < 300 and status != HTTPStatus.NO_CONTENT:
+        response["content"] = {operation.content_type: {"schema": schema if schema is not None else {}}}
     return response
 
 
-def _parameters(query: Any) -> list[dict[str, Any]]:
-    _, schema = models_json_schema([(query, "validation")])
-    properties = schema["$defs"][query.__name__]["properties"]
-    return [
-        {"name": name, "in": "query", "required": False, "schema": properties[name]} for name in properties
+def _parameters(reader: Parameters) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """The parameters of an operation, and the schemas that they refer to."""
+    schema = reader.model.model_json_schema(ref_template=_REFERENCE)
+    required = schema.get("required", ())
+    parameters = [
+        {"name": name, "in": reader.places[name], "required": name in required, "schema": each}
+        for name, each in schema["properties"].items()
     ]
+    return parameters, schema.get("$defs", {})

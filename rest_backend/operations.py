@@ -16,16 +16,30 @@ import orjson
 import pydantic
 
 from rest_backend.errors import RestError, from_data_error, from_validation, malformed_json
+from rest_backend.parameters import Parameters, PathTemplate
 from rest_backend.principals import Principal
+from rest_backend.settings import Settings
 from rest_backend.tokens import TokenIssuer
+from shared_db.cfg import CfgSection
 from shared_db.connection import Databases, UnitOfWork, again
 from shared_db.errors import DataError
 from shared_db.registry import Registry
 
 
 @dataclass(frozen=True, slots=True)
+class Raw:
+    """A body that is no JSON, as it is sent."""
+
+    content: bytes
+    content_type: str
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
-    """What a handler gives back; ``body`` is made of JSON's types, datetimes and models."""
+    """What a handler gives back; ``body`` is made of JSON's types, datetimes and models, or is Raw.
+
+    The unit of work is committed whatever ``status`` says; to raise RestError rolls it back.
+    """
 
     body: Any = None
     status: int = 200
@@ -34,21 +48,42 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """What handlers may use besides the database; handed over by the composition root."""
+    """What handlers may use besides the database; handed over by the composition root.
+
+    ``cfg`` is the whole configuration that the registry is a section of.
+    """
 
     databases: Databases
     registry: Callable[[], Registry]
     issuer: TokenIssuer
+    settings: Settings = field(default_factory=Settings)
+    cfg: Callable[[], CfgSection] = CfgSection
+
+
+@dataclass(frozen=True, slots=True)
+class RestRequest:
+    """A request in either shell; ``body`` is made of JSON's types, None when there is none.
+
+    ``query``: several values of one name are a list.  ``headers`` have names in lower case.  ``base_url`` has
+    no trailing slash.
+    """
+
+    method: str
+    path: str
+    query: Mapping[str, Any] = field(default_factory=dict)
+    body: Any = None
+    base_url: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """One request being handled; ``base_url`` has no trailing slash."""
+    """One request being handled."""
 
     principal: Principal | None
-    work: UnitOfWork
+    unit: UnitOfWork | None
     resources: Resources
-    base_url: str
+    request: RestRequest
 
     @property
     def caller(self) -> Principal:
@@ -56,18 +91,24 @@ class Context:
         assert self.principal is not None
         return self.principal
 
+    @property
+    def work(self) -> UnitOfWork:
+        """The unit of work of a transactional operation; others ask ``resources.databases`` for theirs."""
+        assert self.unit is not None
+        return self.unit
+
 
 @dataclass(frozen=True, slots=True)
 class Policy:
     """Who may use an operation.
 
-    ``rule`` says it in a sentence; ``extension`` names where it goes beyond DiracX's and why.  ``check``
-    raises Forbidden.  ``public``: no token is needed.
+    ``rule`` says it in a sentence; ``extension`` names where it goes beyond DiracX's and why.  ``check`` gets
+    ``(context, body, parameters)`` and raises Forbidden.  ``public``: no token is needed.
     """
 
     name: str
     rule: str
-    check: Callable[[Context, Any], Awaitable[None]]
+    check: Callable[[Context, Any, Any], Awaitable[None]]
     extension: str = ""
     public: bool = False
 
@@ -77,10 +118,15 @@ Handler = Callable[[Context, Any, Any], Awaitable[Answer]]
 
 @dataclass(frozen=True)
 class Operation:
-    """One method on one path.
+    """One method on one path, which may have parts in braces: ``/api/jobs/{job_id}/sandbox``.
 
-    ``body`` and ``query`` are what pydantic validates: a model, or any type.  A handler gets
-    ``(context, body, query)``.  ``writes``: its unit of work may change rows.
+    ``body`` is what pydantic validates: a model, or any type.  ``parameters`` is a model of what stands in
+    path, query and headers (:mod:`rest_backend.parameters`).  A handler gets ``(context, body, parameters)``.
+    ``form``: the body is no JSON but a form.  ``content_type``: of a successful answer.
+
+    ``writes``: the unit of work may change rows.  ``transactional``: one unit of work around policy and
+    handler; without, the handler asks for its own, so that none is open while it waits for others than the
+    database.
     """
 
     name: str
@@ -89,10 +135,13 @@ class Operation:
     handler: Handler
     policy: Policy
     body: Any = None
-    query: type[pydantic.BaseModel] | None = None
+    parameters: type[pydantic.BaseModel] | None = None
     response: Any = None
     statuses: Sequence[int] = (200,)
+    content_type: str = "application/json"
+    form: bool = False
     writes: bool = False
+    transactional: bool = True
     extension: bool = False
     documented: bool = True
 
@@ -107,16 +156,15 @@ class Operation:
         """The validator of the request body; None when the operation takes none."""
         return None if self.body is None else pydantic.TypeAdapter(self.body)
 
+    @cached_property
+    def template(self) -> PathTemplate:
+        """The path with its parts in braces."""
+        return PathTemplate(self.path)
 
-@dataclass(frozen=True, slots=True)
-class RestRequest:
-    """A request in either shell; ``body`` is made of JSON's types, None when there is none."""
-
-    method: str
-    path: str
-    query: Mapping[str, Any] = field(default_factory=dict)
-    body: Any = None
-    base_url: str = ""
+    @cached_property
+    def parameter_reader(self) -> Parameters | None:
+        """What reads and validates the parameters; None when the operation takes none."""
+        return None if self.parameters is None else Parameters(self.parameters, self.template)
 
 
 class Runner:
@@ -124,47 +172,59 @@ class Runner:
 
     def __init__(self, operations: Sequence[Operation], resources: Resources) -> None:
         self.operations = tuple(operations)
-        self._resources = resources
+        self.resources = resources
         self._by_path: dict[str, dict[str, Operation]] = {}
         for operation in operations:
             methods = self._by_path.setdefault(operation.path, {})
             if operation.method in methods:
                 raise ValueError(f"two operations for {operation.method} {operation.path}")
             methods[operation.method] = operation
+        self._templates = [
+            (next(iter(methods.values())).template, methods)
+            for path, methods in self._by_path.items()
+            if "{" in path
+        ]
 
     def find(self, method: str, path: str) -> Operation:
         """The operation for a request.
 
         Raises RestError: 404, 405 with ``Allow``, or 307 to the same path with or without its last slash.
         """
-        methods = self._by_path.get(path)
+        methods = self._methods(path)
         if methods is None:
             other = path[:-1] if path.endswith("/") else f"{path}/"
-            if other in self._by_path:
+            if self._methods(other) is not None:
                 raise RestError(307, "Temporary Redirect", {"Location": other})
             raise RestError(404, "Not Found")
         if method not in methods:
             raise RestError(405, "Method Not Allowed", {"Allow": ", ".join(methods)})
         return methods[method]
 
+    def _methods(self, path: str) -> Mapping[str, Operation] | None:
+        """The operations on a path; one that is written out goes before one with parts in braces."""
+        methods = self._by_path.get(path)
+        if methods is not None:
+            return methods
+        return next((methods for template, methods in self._templates if template.matches(path)), None)
+
     async def run(self, operation: Operation, request: RestRequest, principal: Principal | None) -> Answer:
         """Validate, open the unit of work, check the policy, handle.  Raises RestError."""
-        query = None
-        if operation.query is not None:
-            query = _validated("query", operation.query.model_validate, dict(request.query))
+        parameters = operation.parameter_reader.read(request) if operation.parameter_reader else None
         body = request.body
         if operation.body_adapter is not None:
-            body = _validated("body", operation.body_adapter.validate_python, body)
-        databases = self._resources.databases
+            body = _validated(operation.body_adapter, body)
+
+        async def handled(work: UnitOfWork | None) -> Answer:
+            context = Context(principal, work, self.resources, request)
+            await operation.policy.check(context, body, parameters)
+            return await operation.handler(context, body, parameters)
 
         async def attempt() -> Answer:
-            async with databases.unit_of_work(write=operation.writes) as work:
-                context = Context(principal, work, self._resources, request.base_url)
-                await operation.policy.check(context, body)
-                return await operation.handler(context, body, query)
+            async with self.resources.databases.unit_of_work(write=operation.writes) as work:
+                return await handled(work)
 
         try:
-            return await again(attempt)
+            return await (again(attempt) if operation.transactional else handled(None))
         except DataError as error:
             raise from_data_error(error) from error
 
@@ -175,17 +235,19 @@ class Runner:
         """
         try:
             answer = await self.run(self.find(request.method, request.path), request, principal)
+            if isinstance(answer.body, Raw):
+                return answer
             return Answer(orjson.loads(encode(answer.body)), answer.status, answer.headers)
         except RestError as error:
             detail = orjson.loads(encode({"detail": error.detail}))
             return Answer(detail, error.status, error.headers)
 
 
-def _validated(place: str, validate: Callable[[Any], Any], value: Any) -> Any:
+def _validated(adapter: pydantic.TypeAdapter[Any], body: Any) -> Any:
     try:
-        return validate(value)
+        return adapter.validate_python(body)
     except pydantic.ValidationError as error:
-        raise from_validation(place, error) from error
+        raise from_validation(error, lambda _location: ["body"]) from error
 
 
 def encode(value: Any) -> bytes:

@@ -8,7 +8,7 @@ from typing import Any
 
 from rest_backend.openapi import openapi_document
 from rest_backend.operations import Answer, Context, Operation
-from rest_backend.policies import PUBLIC
+from rest_backend.policies.common import PUBLIC
 from rest_backend.resources import auth, health, jobs, pilots
 
 

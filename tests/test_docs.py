@@ -26,7 +26,7 @@ from legacy_rpc.messages import Answered, Call, Failure, Identity
 from legacy_rpc.services.catalogue import all_services
 from legacy_rpc.services.table import Method
 from migration_plans.plan import PlanError, State, read_plan
-from rest_backend.policies import POLICIES
+from rest_backend.policies.catalogue import POLICIES
 from rest_backend.table import OPERATIONS
 from wherry.build import legacy_catalogue
 from wherry.calls import Metrics, log_call

@@ -21,6 +21,7 @@ from shared_db.queries.refresh_tokens import record_refresh_token
 from shared_db.registry import Registry, RegistryFile
 from shared_db.sealing import Seal, SealingKeyError
 from wherry.config import Config, ConfigError
+from wherry.settings import settings_of
 
 if TYPE_CHECKING:
     from adaptor.router import Router
@@ -96,7 +97,9 @@ def make_new_side(config: Config, url: str) -> NewSide:
     except ValueError as error:
         raise ConfigError(f"`database`: {error}") from error
     issuer = make_issuer(config, url)
-    resources = Resources(databases, lambda: registry.current, issuer)
+    resources = Resources(
+        databases, lambda: registry.current, issuer, settings_of(config), lambda: registry.cfg
+    )
     return NewSide(url, databases, registry, issuer, Runner(OPERATIONS, resources))
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import socket
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -39,6 +39,9 @@ class Address(_Section):
     def host_in_url(self) -> str:
         """The host as URLs have it: IPv6 addresses in brackets."""
         return f"[{self.host}]" if ":" in self.host else self.host
+
+
+_WithCa = TypeVar("_WithCa", "Provider", "S3")
 
 
 def _address(value: Any) -> Any:
@@ -110,11 +113,15 @@ class Legacy(_Section):
 
 
 class Rest(_Section):
-    """The new side over HTTP; ``url`` is where clients reach it."""
+    """The new side over HTTP; ``url`` is where clients reach it.
+
+    ``cors_origins``: the origins whose web pages may call it.
+    """
 
     listen: Listen
     tls: bool = False
     url: Url = ""
+    cors_origins: tuple[str, ...] = ()
 
 
 class Operations(_Section):
@@ -123,12 +130,65 @@ class Operations(_Section):
     listen: Listen
 
 
+class Provider(_Section):
+    """An identity provider: its OpenID Connect discovery document is below ``url``.
+
+    ``ca``: the authority of its certificate (PEM), where it is none of the system's.
+    """
+
+    url: Url
+    client_id: str
+    client_secret: Annotated[str, Field(repr=False)] = ""
+    scope: str = "openid profile"
+    ca: Path | None = None
+
+
 class Auth(_Section):
-    """Tokens: ``keys`` is a private JWKS file, made at first start; ``issuer`` is rest.url unless given."""
+    """Tokens: ``keys`` is a private JWKS file, made at first start; ``issuer`` is rest.url unless given.
+
+    ``redirect_uris``: where codes of the authorization flow may be sent.  ``providers``: by VO.
+    ``legacy_exchange_key_hash``: SHA-256 in hex of the key with which DIRAC services exchange proxies for
+    tokens.
+    """
 
     issuer: str = ""
     keys: Path = Path("keys.json")
     access_token_minutes: Annotated[int, Field(gt=0)] = 20
+    refresh_token_minutes: Annotated[int, Field(gt=0)] = 60
+    device_flow_minutes: Annotated[int, Field(gt=0)] = 10
+    authorization_flow_minutes: Annotated[int, Field(gt=0)] = 5
+    pilot_secret_hours: Annotated[int, Field(gt=0)] = 24
+    client_id: str = "myDIRACClientID"
+    redirect_uris: tuple[str, ...] = ()
+    legacy_exchange_key_hash: Annotated[str, Field(pattern="^([0-9a-f]{64})?$", repr=False)] = ""
+    providers: dict[str, Provider] = {}
+
+
+class Jobs(_Section):
+    """Submission: ``optimise`` puts jobs into Waiting at once; off where DIRAC's own optimisers run."""
+
+    most_per_submission: Annotated[int, Field(gt=0)] = 20
+    optimise: bool = True
+
+
+class S3(_Section):
+    """An S3 service; without keys those of the environment are used.  ``ca``: as of a provider."""
+
+    endpoint: Url
+    bucket: str
+    region: str = "us-east-1"
+    access_key: str = ""
+    secret_key: Annotated[str, Field(repr=False)] = ""
+    ca: Path | None = None
+
+
+class Sandboxes(_Section):
+    """Where sandboxes lie: in a directory of ours, or in S3; ``largest_bytes`` is of one of them."""
+
+    directory: Path = Path("sandboxes")
+    s3: S3 | None = None
+    largest_bytes: Annotated[int, Field(gt=0)] = 100 * 1024 * 1024
+    url_seconds: Annotated[int, Field(gt=0)] = 300
 
 
 class Proxies(_Section):
@@ -153,6 +213,7 @@ class Limits(_Section):
     call_seconds: Annotated[float, Field(gt=0)] = 600.0
     calls_per_caller: Annotated[int, Field(gt=0)] = 100
     body_bytes: Annotated[int, Field(ge=1024)] = 16 * 1024 * 1024
+    requests_per_minute: Annotated[int, Field(ge=0)] = 0
     database_busy_seconds: Annotated[float, Field(gt=0)] = 5.0
     database_statement_seconds: Annotated[float, Field(gt=0)] = 30.0
     database_connections: Annotated[int, Field(gt=0)] = 10
@@ -208,6 +269,8 @@ class Config(_Section):
     operations: Operations | None = None
     auth: Auth = Auth()
     proxies: Proxies = Proxies()
+    jobs: Jobs = Jobs()
+    sandboxes: Sandboxes = Sandboxes()
     limits: Limits = Limits()
     workers: Annotated[int, Field(ge=1, le=256)] = 1
 
@@ -282,9 +345,24 @@ def _resolved(config: Config, base: Path) -> Config:
                 update={name: base / getattr(config.tls, name) for name in ("certificate", "key", "ca_path")}
             ),
             "proxies": config.proxies.model_copy(update={"keys": base / config.proxies.keys}),
-            "auth": config.auth.model_copy(update={"keys": base / config.auth.keys}),
+            "auth": config.auth.model_copy(
+                update={
+                    "keys": base / config.auth.keys,
+                    "providers": {vo: _with_ca(each, base) for vo, each in config.auth.providers.items()},
+                }
+            ),
+            "sandboxes": config.sandboxes.model_copy(
+                update={
+                    "directory": base / config.sandboxes.directory,
+                    "s3": config.sandboxes.s3 and _with_ca(config.sandboxes.s3, base),
+                }
+            ),
         }
     )
+
+
+def _with_ca(section: _WithCa, base: Path) -> _WithCa:
+    return section.model_copy(update={"ca": base / section.ca}) if section.ca else section
 
 
 def _check(config: Config, path: Path) -> None:

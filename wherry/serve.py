@@ -130,7 +130,7 @@ async def serving(
             old, exposition = legacy, metrics.text
             followed.append(legacy.plan)
         if config.rest is not None:
-            app = make_app(new.runner, new.issuer, largest_body=config.limits.body_bytes)
+            app = make_app(new.runner)
             await doors.enter(_http(app, sockets["rest.listen"], rest_tls))
         if config.operations is not None:
             app = _operations_app(new, exposition)

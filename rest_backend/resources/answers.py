@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rest_backend.models import Paging
+from rest_backend.models.search import Paging
 from rest_backend.operations import Answer
 from shared_db.queries.search import Page
 

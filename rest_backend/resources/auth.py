@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from rest_backend.models import (
+from rest_backend.models.auth import (
     GroupInfo,
     Metadata,
     OpenIDConfiguration,
@@ -13,7 +13,7 @@ from rest_backend.models import (
     VOInfo,
 )
 from rest_backend.operations import Answer, Context, Operation
-from rest_backend.policies import AUTHENTICATED, PUBLIC
+from rest_backend.policies.common import AUTHENTICATED, PUBLIC
 from rest_backend.tokens import ALGORITHM
 from shared_db.registry import Registry
 
@@ -37,7 +37,7 @@ async def userinfo(context: Context, _body: None, _query: None) -> Answer:
 
 async def openid_configuration(context: Context, _body: None, _query: None) -> Answer:
     """Where the authorization server's parts are."""
-    auth = f"{context.base_url}/api/auth"
+    auth = f"{context.request.base_url}/api/auth"
     return Answer(
         OpenIDConfiguration(
             issuer=context.resources.issuer.issuer,
@@ -46,7 +46,7 @@ async def openid_configuration(context: Context, _body: None, _query: None) -> A
             authorization_endpoint=f"{auth}/authorize",
             device_authorization_endpoint=f"{auth}/device",
             revocation_endpoint=f"{auth}/revoke",
-            jwks_uri=f"{context.base_url}/.well-known/jwks.json",
+            jwks_uri=f"{context.request.base_url}/.well-known/jwks.json",
             grant_types_supported=[
                 "authorization_code",
                 "urn:ietf:params:oauth:grant-type:device_code",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import literal, select
 
 from rest_backend.operations import Answer, Context, Operation
-from rest_backend.policies import PUBLIC
+from rest_backend.policies.common import PUBLIC
 from shared_db.schema import SCHEMAS
 
 

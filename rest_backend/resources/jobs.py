@@ -8,16 +8,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from rest_backend.errors import Forbidden, RestError
-from rest_backend.models import (
-    JobStatusQuery,
-    JobStatusUpdate,
-    JobStatusUpdates,
-    Paging,
-    SearchParams,
-    SetJobStatusReturn,
-)
+from rest_backend.models.jobs import JobStatusQuery, JobStatusUpdate, JobStatusUpdates, SetJobStatusReturn
+from rest_backend.models.search import Paging, SearchParams
 from rest_backend.operations import Answer, Context, Operation
-from rest_backend.policies import MANAGE_JOBS, QUERY_JOBS
+from rest_backend.policies.jobs import MANAGE_JOBS, QUERY_JOBS
 from rest_backend.resources.answers import paged
 from rest_backend.resources.pseudo_parameters import resolved
 from shared_db.queries.pilots import jobs_of_stamps
@@ -97,7 +91,7 @@ OPERATIONS = (
         search_jobs,
         QUERY_JOBS,
         body=SearchParams | None,
-        query=Paging,
+        parameters=Paging,
         response=list[dict[str, Any]],
         statuses=(200, 206),
     ),
@@ -108,7 +102,7 @@ OPERATIONS = (
         patch_job_statuses,
         MANAGE_JOBS,
         body=JobStatusUpdates,
-        query=JobStatusQuery,
+        parameters=JobStatusQuery,
         response=SetJobStatusReturn,
         writes=True,
     ),

@@ -8,18 +8,16 @@ from dataclasses import replace
 from typing import Any
 
 from rest_backend.errors import RestError
-from rest_backend.models import (
+from rest_backend.models.pilots import (
     ChangedRows,
     LegacyPilot,
     LegacyPilotUpdate,
-    Paging,
     PilotMetadata,
     PilotRegistrationParams,
-    SearchParams,
-    SummaryParams,
 )
+from rest_backend.models.search import Paging, SearchParams, SummaryParams
 from rest_backend.operations import Answer, Context, Operation
-from rest_backend.policies import (
+from rest_backend.policies.pilots import (
     MANAGE_PILOTS,
     OPERATE_PILOTS,
     READ_PILOTS,
@@ -176,7 +174,7 @@ OPERATIONS = (
         search_pilots,
         READ_PILOTS,
         body=SearchParams | None,
-        query=Paging,
+        parameters=Paging,
         response=list[dict[str, Any]],
         statuses=(200, 206),
     ),
@@ -218,7 +216,7 @@ OPERATIONS = (
         search_pilot_jobs,
         OPERATE_PILOTS,
         body=SearchParams | None,
-        query=Paging,
+        parameters=Paging,
         response=list[dict[str, Any]],
         statuses=(200, 206),
         extension=True,

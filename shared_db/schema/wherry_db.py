@@ -308,5 +308,59 @@ proxy_log = Table(
 )
 """Who (issuer) did what with whose (target) proxy."""
 
+pilot_secrets = Table(
+    "wherry_pilot_secrets",
+    metadata,
+    Column("secret_hash", String(64), primary_key=True),
+    Column("vo", String(64), nullable=False),
+    Column("constraints_json", Text, nullable=False),
+    Column("uses", BigInteger, nullable=False, server_default="0"),
+    Column("most_uses", BigInteger),
+    Column("created_at", Moment, nullable=False),
+    Column("expires_at", Moment),
+    Index("wherry_pilot_secrets_expires_at", "expires_at"),
+)
+"""What pilots exchange for their first token; the secrets themselves are not kept.
+
+- ``secret_hash``: SHA-256 in hex.
+- ``constraints_json``: ``{"VOs": [...], "PilotStamps": [...], "Sites": [...]}``; a list that is missing or
+  empty forbids nothing.
+- ``uses``: how often it was exchanged; ``most_uses``: how often it may be, NULL: as often as one likes.
+- ``expires_at``: NULL: never.
+"""
+
+pilot_logs = Table(
+    "wherry_pilot_logs",
+    metadata,
+    Column("line_id", BigId, primary_key=True),
+    Column("pilot_stamp", String(32), nullable=False),
+    Column("vo", String(64), nullable=False),
+    Column("said_at", Moment, nullable=False),
+    Column("severity", String(16), nullable=False),
+    Column("scope", String(64), nullable=False),
+    Column("message", Text, nullable=False),
+    Column("received_at", Moment, nullable=False),
+    Index("wherry_pilot_logs_of_pilot", "pilot_stamp", "line_id"),
+    Index("wherry_pilot_logs_received_at", "received_at"),
+    sqlite_autoincrement=True,
+)
+"""What pilots say of themselves, a row for each line; ``said_at`` is by their own clock."""
+
+answers = Table(
+    "wherry_answers",
+    metadata,
+    Column("key_hash", String(64), primary_key=True),
+    Column("request_hash", String(64), nullable=False),
+    Column("status", Integer, nullable=False),
+    Column("headers_json", Text, nullable=False),
+    Column("body_json", MediumText, nullable=False),
+    Column("created_at", Moment, nullable=False),
+    Index("wherry_answers_created_at", "created_at"),
+)
+"""Answers to requests with an ``Idempotency-Key``, kept for whoever repeats one because an answer was lost.
+
+``key_hash``: SHA-256 in hex of caller, operation and key; ``request_hash``: of what was asked.
+"""
+
 # `Alice` and `alice` are two subjects, on MySQL too.
 as_dirac_makes_tables(metadata, collate="utf8mb4_bin")

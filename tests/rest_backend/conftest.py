@@ -23,6 +23,7 @@ from sqlalchemy import Executable, create_engine
 from rest_backend.app import make_app
 from rest_backend.operations import Operation, Resources, RestRequest, Runner
 from rest_backend.principals import Principal
+from rest_backend.settings import HttpSettings, Settings
 from rest_backend.table import OPERATIONS
 from rest_backend.tokens import KeySet, SigningKey, TokenIssuer
 from shared_db.cfg import CfgSection
@@ -40,6 +41,7 @@ from shared_db.upgrades import upgrade
 ISSUER = "https://grid.example.org/"
 KEYS = KeySet([SigningKey("0123456789abcdef" * 2, Ed25519PrivateKey.generate())])
 LARGEST_BODY = 900_000
+SETTINGS = Settings(http=HttpSettings(largest_body=LARGEST_BODY))
 # Headers that mean something to a client of the API.
 TELLING = ("Content-Range", "Allow", "Location", "Retry-After", "WWW-Authenticate")
 NOTHING: Mapping[str, Any] = MappingProxyType({})
@@ -270,7 +272,8 @@ class Grid:
         self.databases = databases
         self.registry = registry
         self.issuer = TokenIssuer(KEYS, ISSUER)
-        self.runner = Runner(operations, Resources(databases, lambda: registry, self.issuer))
+        resources = Resources(databases, lambda: registry, self.issuer, SETTINGS)
+        self.runner = Runner(operations, resources)
         self.client: TestClient[Any, Any]
 
     def principal(self, caller: str) -> Principal:
@@ -359,7 +362,7 @@ async def _serving(
 ) -> AsyncIterator[Grid]:
     databases = open_databases(f"sqlite:///{file}", limits=Limits(busy_seconds=busy_seconds))
     grid = Grid(file, databases, _registry(settings), (*OPERATIONS, *operations))
-    app = make_app(grid.runner, grid.issuer, largest_body=LARGEST_BODY)
+    app = make_app(grid.runner)
     async with TestClient(TestServer(app)) as client:
         grid.client = client
         yield grid

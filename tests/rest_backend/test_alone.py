@@ -54,7 +54,7 @@ async def served():
     databases = open_databases(f"sqlite:///{DIRECTORY / 'grid.db'}")
     issuer = TokenIssuer(KeySet.load_or_create(DIRECTORY / "keys.json"), "https://alone.example.org/")
     runner = Runner(OPERATIONS, Resources(databases, lambda: registry.current, issuer))
-    app = web.AppRunner(make_app(runner, issuer, largest_body=1024))
+    app = web.AppRunner(make_app(runner))
     await app.setup()
     await web.TCPSite(app, "127.0.0.1", 0).start()
     yield f"http://127.0.0.1:{app.addresses[0][1]}", issuer

@@ -13,7 +13,7 @@ from sqlalchemy import select
 
 from rest_backend.errors import Forbidden
 from rest_backend.operations import Answer, Operation, Policy, RestRequest, Runner, decode, encode
-from rest_backend.policies import AUTHENTICATED
+from rest_backend.policies.common import AUTHENTICATED
 from rest_backend.table import OPERATIONS
 from shared_db.errors import Conflict
 from shared_db.schema import SCHEMAS
@@ -214,7 +214,7 @@ async def _mark_and_fail(context, _body, _query) -> Answer:
     raise Conflict("after the mark")
 
 
-async def _refuse(_context, _body) -> None:
+async def _refuse(_context, _body, _parameters) -> None:
     raise Forbidden("Not you.")
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from rest_backend.policies import POLICIES
+from rest_backend.policies.catalogue import POLICIES
 from rest_backend.principals import Principal
 from rest_backend.table import OPERATIONS
 from rest_backend.tokens import TokenIssuer

@@ -36,10 +36,13 @@ OWN_TABLES = {
     "wherry_delegations",
     "wherry_proxies",
     "wherry_proxy_log",
+    "wherry_pilot_secrets",
+    "wherry_pilot_logs",
+    "wherry_answers",
     "wherry_version",
 }
 
-NEWEST = "0002"
+NEWEST = "0003"
 
 
 @pytest.fixture(params=HOMES)
@@ -186,7 +189,7 @@ def test_tables_of_a_newer_program_are_refused(url: str) -> None:
     run(url, upgrade)
     run(url, lambda connection: connection.execute(text("UPDATE wherry_version SET version_num = '9999'")))
     with pytest.raises(
-        Foreign, match="WherryDB has version 9999 and this program knows up to 0002: run the newer"
+        Foreign, match="WherryDB has version 9999 and this program knows up to 0003: run the newer"
     ):
         run(url, upgrade)
     assert run(url, current) == "9999"

@@ -1,0 +1,106 @@
+"""What an administrator decides about the new side; the composition root fills it from the configuration.
+
+Times are in seconds unless their name says otherwise, sizes in bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+
+DIRAC_CLIENT_ID = "myDIRACClientID"
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """An identity provider of a VO, found by OpenID Connect discovery below ``url``.
+
+    ``client_secret`` is for providers that want one.  ``ca_file``: the authority of its certificate, where it
+    is none of the system's.
+    """
+
+    url: str
+    client_id: str
+    client_secret: str = field(default="", repr=False)
+    scope: str = "openid profile"
+    ca_file: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AuthSettings:
+    """The authorization server.
+
+    ``redirect_uris``: where codes of the authorization flow may be sent.  ``legacy_exchange_key_hash``:
+    SHA-256, in hex, of the key with which DIRAC services exchange proxies for tokens; empty: none may.
+    ``providers``: by VO.
+    """
+
+    client_id: str = DIRAC_CLIENT_ID
+    redirect_uris: tuple[str, ...] = ()
+    refresh_lifetime: timedelta = timedelta(minutes=60)
+    device_flow_lifetime: timedelta = timedelta(minutes=10)
+    authorization_flow_lifetime: timedelta = timedelta(minutes=5)
+    pilot_secret_lifetime: timedelta = timedelta(days=1)
+    legacy_exchange_key_hash: str = ""
+    providers: Mapping[str, Provider] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class JobSettings:
+    """Submission of jobs.
+
+    ``optimise``: a submitted job goes to Waiting in its task queue at once; not, where DIRAC's own optimisers
+    run.
+    """
+
+    most_per_submission: int = 20
+    optimise: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class S3Settings:
+    """An S3 service; without keys those of the environment are used."""
+
+    endpoint: str
+    bucket: str
+    region: str = "us-east-1"
+    access_key: str = ""
+    secret_key: str = field(default="", repr=False)
+    ca_file: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxSettings:
+    """Where sandboxes lie: in a directory of ours, or in S3."""
+
+    directory: Path = Path("sandboxes")
+    s3: S3Settings | None = None
+    storage_element: str = "SandboxSE"
+    largest: int = 100 * 1024 * 1024
+    url_seconds: int = 300
+
+
+@dataclass(frozen=True, slots=True)
+class HttpSettings:
+    """The HTTP shell.
+
+    ``cors_origins``: web pages of these origins may call.  ``requests_per_minute``: of one token, or of one
+    address without a token; 0: as many as come.
+    """
+
+    largest_body: int = 16 * 1024 * 1024
+    cors_origins: tuple[str, ...] = ()
+    requests_per_minute: int = 0
+    oldest_client: str = "0.0.1a1"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """All of them."""
+
+    auth: AuthSettings = AuthSettings()
+    jobs: JobSettings = JobSettings()
+    sandboxes: SandboxSettings = SandboxSettings()
+    http: HttpSettings = HttpSettings()

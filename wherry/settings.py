@@ -1,0 +1,56 @@
+"""The settings of the new side, from the configuration."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from rest_backend import settings
+from wherry import config
+from wherry.config import Config
+
+
+def settings_of(given: Config) -> settings.Settings:
+    """What the configuration says about the new side."""
+    return settings.Settings(
+        auth=_auth(given.auth),
+        jobs=settings.JobSettings(given.jobs.most_per_submission, given.jobs.optimise),
+        sandboxes=_sandboxes(given.sandboxes),
+        http=settings.HttpSettings(
+            largest_body=given.limits.body_bytes,
+            cors_origins=given.rest.cors_origins if given.rest else (),
+            requests_per_minute=given.limits.requests_per_minute,
+        ),
+    )
+
+
+def _auth(auth: config.Auth) -> settings.AuthSettings:
+    return settings.AuthSettings(
+        client_id=auth.client_id,
+        redirect_uris=auth.redirect_uris,
+        refresh_lifetime=timedelta(minutes=auth.refresh_token_minutes),
+        device_flow_lifetime=timedelta(minutes=auth.device_flow_minutes),
+        authorization_flow_lifetime=timedelta(minutes=auth.authorization_flow_minutes),
+        pilot_secret_lifetime=timedelta(hours=auth.pilot_secret_hours),
+        legacy_exchange_key_hash=auth.legacy_exchange_key_hash,
+        providers={vo: _provider(each) for vo, each in auth.providers.items()},
+    )
+
+
+def _provider(provider: config.Provider) -> settings.Provider:
+    return settings.Provider(
+        provider.url, provider.client_id, provider.client_secret, provider.scope, provider.ca
+    )
+
+
+def _sandboxes(sandboxes: config.Sandboxes) -> settings.SandboxSettings:
+    s3 = sandboxes.s3
+    return settings.SandboxSettings(
+        directory=sandboxes.directory,
+        s3=_s3(s3) if s3 else None,
+        largest=sandboxes.largest_bytes,
+        url_seconds=sandboxes.url_seconds,
+    )
+
+
+def _s3(s3: config.S3) -> settings.S3Settings:
+    return settings.S3Settings(s3.endpoint, s3.bucket, s3.region, s3.access_key, s3.secret_key, s3.ca)
