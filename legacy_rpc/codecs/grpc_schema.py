@@ -69,6 +69,7 @@ class Schema:
             self.add(file.SerializeToString())
         self.services = [f"{file.package}.{each.name}" for file in self.files for each in file.service]
         self.call_request = self.message(f"{PACKAGE}.CallRequest")
+        self.value = self.message(f"{PACKAGE}.Value")
         self.reply = self.message(f"{PACKAGE}.Reply")
         self.error = self.message(f"{PACKAGE}.Error")
         self.rpcs = {

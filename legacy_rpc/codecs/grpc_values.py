@@ -6,18 +6,15 @@ no deeper, ours too, so 49 lists or 33 dictionaries can lie inside each other in
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any
 
 from google.protobuf.message import DecodeError, Message
 
-from legacy_rpc.codecs.grpc_schema import Rpc, Schema, wire_type
-from legacy_rpc.codecs.pieces import is_light
-from legacy_rpc.messages import Failure, PeerError
-
-T = TypeVar("T")
-Arguments = Generator[None, None, list[Any]]
+from legacy_rpc.codecs.grpc_wire import STEP_BYTES
+from legacy_rpc.codecs.steps import Steps
+from legacy_rpc.messages import PeerError
 
 EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - the legacy RPC's times have no zone
 NANOSECONDS = 10**9
@@ -27,10 +24,7 @@ LEAST_INT, GREATEST_INT = -(2**63), 2**63 - 1
 # How many messages may lie inside each other.
 LEVELS = 100
 # A list costs two of them, and a dictionary three: itself, its entries' list, an entry.
-LIST_LEVELS, MAP_LEVELS = 2, 3
-
-# What is read in one step: a thousand values at most.
-STEP_BYTES = 2048
+LIST_LEVELS, MAP_LEVELS, TIME_LEVELS = 2, 3, 1
 
 
 class Unwritable(ValueError):
@@ -59,56 +53,73 @@ def write_value(message: Any, value: Any, levels: int = LEVELS - 1) -> None:
     elif isinstance(value, float):
         message.double_value = value
     elif isinstance(value, dict):
-        _write_map(message.map_value, value, levels - MAP_LEVELS)
+        message.map_value.SetInParent()
+        write_entries(message.map_value, value.items(), levels_inside(levels, MAP_LEVELS))
     elif isinstance(value, list | tuple):
-        _write_list(message.list_value, value, levels - LIST_LEVELS)
+        message.list_value.SetInParent()
+        write_items(message.list_value, value, levels_inside(levels, LIST_LEVELS))
     elif isinstance(value, bytes):
         message.bytes_value = value
     elif isinstance(value, datetime):
+        levels_inside(levels, TIME_LEVELS)
         _write_time(message.datetime_value, value)
     elif isinstance(value, date):
+        levels_inside(levels, TIME_LEVELS)
         day = message.date_value
         day.year, day.month, day.day = value.year, value.month, value.day
     else:
         raise Unwritable(f"a value of type {type(value).__qualname__}")
 
 
+def levels_inside(levels: int, taken: int) -> int:
+    """How many levels are left inside what takes so many.  Raises Unwritable: there are not as many."""
+    if levels < taken:
+        raise Unwritable("a value nested too deeply")
+    return levels - taken
+
+
 def _write_text(message: Any, text: str) -> None:
     try:
         message.string_value = text
     except UnicodeEncodeError:
-        try:
-            message.bytes_value = text.encode("utf-8", "surrogateescape")
-        except UnicodeEncodeError as error:
-            raise Unwritable("a text that is no Unicode") from error
+        message.bytes_value = raw_text(text)
 
 
-def _write_list(message: Any, values: Sequence[Any], levels: int) -> None:
-    add = _started(message, levels).values.add
+def raw_text(text: str) -> bytes:
+    """The bytes that a text stands for which is no Unicode.  Raises Unwritable."""
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError as error:
+        raise Unwritable("a text that is no Unicode") from error
+
+
+def write_items(message: Any, values: Iterable[Any], levels: int) -> None:
+    """Add to a list.  Raises Unwritable."""
+    add = message.values.add
     for value in values:
         write_value(add(), value, levels)
 
 
-def _write_map(message: Any, values: Mapping[Any, Any], levels: int) -> None:
-    add = _started(message, levels).entries.add
-    for key, value in values.items():
+def write_entries(message: Any, items: Iterable[tuple[Any, Any]], levels: int) -> None:
+    """Add to a dictionary.  Raises Unwritable."""
+    add = message.entries.add
+    for key, value in items:
         entry = add()
-        _write_key(entry.key, key)
+        write_value(entry.key, writable_key(key), levels)
         write_value(entry.value, value, levels)
 
 
-def _started(message: Any, levels: int) -> Any:
-    """A list or dictionary that is there, though there may be nothing in it."""
-    if levels < 0:
-        raise Unwritable("a value nested too deeply")
-    message.SetInParent()
-    return message
-
-
-def _write_key(message: Any, key: Any) -> None:
+def writable_key(key: Any) -> Any:
+    """The key of a dictionary.  Raises Unwritable."""
     if isinstance(key, tuple):
         raise Unwritable("a dictionary with a tuple for a key")
-    write_value(message, key)
+    return key
+
+
+def write_extra(message: Any, items: Iterable[tuple[str, Any]], levels: int) -> None:
+    """Add to a map from text to ``Value``, whose entries are messages too.  Raises Unwritable."""
+    for name, value in items:
+        write_value(message[name], value, levels)
 
 
 def _write_time(message: Any, value: datetime) -> None:
@@ -121,23 +132,6 @@ def _write_time(message: Any, value: datetime) -> None:
     message.SetInParent()
     message.seconds = since.days * SECONDS_PER_DAY + since.seconds
     message.nanos = since.microseconds * 1000
-
-
-def write_in_steps(message: Any, value: Any, levels: int = LEVELS - 1) -> Iterator[None]:
-    """As ``write_value``, with a step after every little work; the value must not change meanwhile."""
-    if is_light(value) or not isinstance(value, dict | list | tuple):
-        write_value(message, value, levels)
-        yield
-    elif isinstance(value, dict):
-        add = _started(message.map_value, levels - MAP_LEVELS).entries.add
-        for key, each in value.items():
-            entry = add()
-            _write_key(entry.key, key)
-            yield from write_in_steps(entry.value, each, levels - MAP_LEVELS)
-    else:
-        add = _started(message.list_value, levels - LIST_LEVELS).values.add
-        for each in value:
-            yield from write_in_steps(add(), each, levels - LIST_LEVELS)
 
 
 # --- messages to values
@@ -153,13 +147,9 @@ def read_value(message: Any, depth: int) -> Any:
         case None | "null_value":
             return None
         case "list_value":
-            deeper = _deeper(depth)
-            return [read_value(each, deeper) for each in message.list_value.values]
+            return read_items(message.list_value.values, depth_inside(depth))
         case "map_value":
-            deeper = _deeper(depth)
-            return {
-                _read_key(entry.key): read_value(entry.value, deeper) for entry in message.map_value.entries
-            }
+            return read_entries(message.map_value.entries, depth_inside(depth))
         case "datetime_value":
             return _read_time(message.datetime_value)
         case "date_value":
@@ -168,18 +158,29 @@ def read_value(message: Any, depth: int) -> Any:
             return getattr(message, kind)
 
 
-def read_in_steps(message: Any, depth: int) -> Generator[None, None, Any]:
+def read_items(messages: Iterable[Any], depth: int) -> list[Any]:
+    """The values of a list.  Raises PeerError."""
+    return [read_value(each, depth) for each in messages]
+
+
+def read_entries(entries: Iterable[Any], depth: int) -> dict[Any, Any]:
+    """The values of a dictionary.  Raises PeerError."""
+    return {read_key(entry.key): read_value(entry.value, depth) for entry in entries}
+
+
+def read_in_steps(message: Any, depth: int) -> Steps[Any]:
     """As ``read_value``, with a step after every little work."""
     match message.WhichOneof("kind"):
         case "list_value":
-            return (yield from _read_all(message.list_value.values, _deeper(depth)))
+            return (yield from read_items_in_steps(message.list_value.values, depth_inside(depth)))
         case "map_value":
-            return (yield from _read_entries(message.map_value.entries, _deeper(depth)))
+            return (yield from read_entries_in_steps(message.map_value.entries, depth_inside(depth)))
         case _:
             return read_value(message, depth)
 
 
-def _read_all(messages: Iterable[Any], depth: int) -> Arguments:
+def read_items_in_steps(messages: Iterable[Any], depth: int) -> Steps[list[Any]]:
+    """As ``read_items``, with a step after every little work."""
     values: list[Any] = []
     for message in messages:
         if message.ByteSize() <= STEP_BYTES:
@@ -190,10 +191,11 @@ def _read_all(messages: Iterable[Any], depth: int) -> Arguments:
     return values
 
 
-def _read_entries(entries: Iterable[Any], depth: int) -> Generator[None, None, dict[Any, Any]]:
+def read_entries_in_steps(entries: Iterable[Any], depth: int) -> Steps[dict[Any, Any]]:
+    """As ``read_entries``, with a step after every little work."""
     values = {}
     for entry in entries:
-        key = _read_key(entry.key)
+        key = read_key(entry.key)
         if entry.value.ByteSize() <= STEP_BYTES:
             values[key] = read_value(entry.value, depth)
         else:
@@ -202,13 +204,15 @@ def _read_entries(entries: Iterable[Any], depth: int) -> Generator[None, None, d
     return values
 
 
-def _deeper(depth: int) -> int:
+def depth_inside(depth: int) -> int:
+    """The depth that is left inside a list or a dictionary.  Raises PeerError."""
     if depth == 0:
         raise PeerError("a value is nested too deeply")
     return depth - 1
 
 
-def _read_key(message: Any) -> Any:
+def read_key(message: Any) -> Any:
+    """The key of a dictionary.  Raises PeerError."""
     if message.WhichOneof("kind") in ("list_value", "map_value"):
         raise PeerError("a dictionary's key is a list or a dictionary")
     return read_value(message, 0)
@@ -230,107 +234,25 @@ def _read_date(message: Any) -> date:
         raise PeerError(f"no date: {error}") from None
 
 
-# --- requests
+# --- bytes
 
 
 def parse(kind: type[Message], data: bytes) -> Any:
     """A message from its bytes.  Raises PeerError."""
+    message = kind()
+    merge(message, data)
+    return message
+
+
+def merge(message: Message, data: bytes) -> None:
+    """Add to a message what further bytes say.  Raises PeerError."""
     try:
-        return kind.FromString(data)
+        message.MergeFromString(data)
     except DecodeError as error:
-        raise PeerError(f"not a {kind.DESCRIPTOR.full_name}: {error}") from None
+        raise PeerError(f"not a {message.DESCRIPTOR.full_name}: {error}") from None
 
 
-def generic_arguments(request: Any, depth: int) -> Arguments:
-    """The arguments of a ``CallRequest``, in steps.  Raises PeerError."""
-    return _read_all(request.arguments, depth)
-
-
-def typed_arguments(rpc: Rpc, request: Any, depth: int) -> Arguments:
-    """The arguments in a typed method's request, up to the last that was given; gaps have their defaults.
-
-    A required text or number is always given: not to set it is to set "" or 0, as everywhere in proto3.
-    In steps.  Raises PeerError.
-    """
-    arguments: list[Any] = []
-    given = 0
-    for position, parameter in enumerate(rpc.parameters, 1):
-        scalar = wire_type(parameter) is not None
-        if (scalar and parameter.required) or request.HasField(parameter.name):
-            field = getattr(request, parameter.name)
-            arguments.append(field if scalar else (yield from read_in_steps(field, depth)))
-            given = position
-        else:
-            arguments.append(None if parameter.required else parameter.default)
-    return arguments[:given]
-
-
-def at_once(steps: Generator[None, None, T]) -> T:
-    """What work in steps leads to."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            result: T = end.value
-            return result
-
-
-# --- replies
-
-
-def write_reply(schema: Schema, value: Any, extra: Mapping[str, Any]) -> Generator[None, None, bytes]:
-    """A ``Reply`` for S_OK, in steps.  Raises Unwritable."""
-    reply = schema.reply()
-    yield from write_in_steps(reply.value, value)
-    write_extra(reply.extra, extra)
-    return _serialized(reply)
-
-
-def write_extra(message: Any, extra: Mapping[str, Any], levels: int = LEVELS - 2) -> None:
-    """Fill a map from text to ``Value``, whose entries are messages too.  Raises Unwritable."""
-    for name, value in extra.items():
-        write_value(message[name], value, levels)
-
-
-def error_message(schema: Schema, failure: Failure) -> Any:
-    """An ``Error`` for S_ERROR.  Raises Unwritable."""
-    error = schema.error(errno=failure.errno, message=printable(failure.message))
-    write_extra(error.extra, failure.extra)
-    return error
-
-
-def error_reply(schema: Schema, failure: Failure) -> bytes:
-    """A ``Reply`` for S_ERROR.  Raises Unwritable."""
-    reply = schema.reply()
-    error = reply.error
-    error.errno, error.message = failure.errno, printable(failure.message)
-    write_extra(error.extra, failure.extra, LEVELS - 3)
-    return _serialized(reply)
-
-
-def error_within(schema: Schema, failure: Failure, size: int) -> bytes:
-    """An ``Error`` of ``size`` bytes at most: what has no room is left out, and ``shortened`` says so.
-
-    The extra keys go first, and then the message's end.  Raises Unwritable.
-    """
-    error = error_message(schema, failure)
-    data = _serialized(error)
-    if len(data) <= size:
-        return data
-    room = size - _ERROR_OVERHEAD
-    text = printable(failure.message).encode()[:room].decode("utf-8", "ignore")
-    return _serialized(schema.error(errno=failure.errno, message=text, shortened=True))
-
-
-# The other fields of an Error without extra keys, and what stands before the text.
-_ERROR_OVERHEAD = 32
-
-
-def printable(text: str) -> str:
-    """A text as protobuf and gRPC carry it: what is no Unicode becomes a question mark."""
-    return text.encode("utf-8", "replace").decode()
-
-
-def _serialized(message: Any) -> bytes:
+def serialized(message: Any) -> bytes:
+    """A message's bytes."""
     data: bytes = message.SerializeToString()
     return data

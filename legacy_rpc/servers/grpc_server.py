@@ -11,12 +11,12 @@ import json
 import logging
 import os
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from time import perf_counter
-from typing import Any, TypeVar
+from typing import Any
 
 # Whatever a peer does wrong would be written to stderr, past our own log.  And nothing here forks and goes
 # on with gRPC in the child, which grpcio would otherwise prepare for.  Both are read when it is imported.
@@ -29,31 +29,28 @@ from google.protobuf import text_format
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
-from legacy_rpc.codecs.grpc_schema import GENERIC_SERVICE, FileProto, Rpc, Schema
-from legacy_rpc.codecs.grpc_values import (
-    STEP_BYTES,
-    Unwritable,
-    at_once,
+from legacy_rpc.codecs.grpc_messages import (
     error_reply,
     error_within,
-    generic_arguments,
-    parse,
     printable,
-    typed_arguments,
+    read_generic,
+    read_typed,
     write_reply,
 )
+from legacy_rpc.codecs.grpc_schema import GENERIC_SERVICE, FileProto, Rpc, Schema
+from legacy_rpc.codecs.grpc_values import Unwritable
+from legacy_rpc.codecs.grpc_wire import STEP_BYTES
 from legacy_rpc.codecs.pieces import is_light
+from legacy_rpc.codecs.steps import Steps, in_one_go
 from legacy_rpc.messages import RPC, AnyCredential, Errno, Failure, Outcome, PeerError, Proposal, Reply
 from legacy_rpc.servers.door import ANONYMOUS_BYTES, Door
-from legacy_rpc.servers.gently import Turns
+from legacy_rpc.servers.gently import finished
 from legacy_rpc.servers.grpc_relay import LocalSocket, RelayedConnection
 from legacy_rpc.servers.listener import Listener, WireServer
 from legacy_rpc.servers.tls import MakeContext
 from legacy_rpc.signatures import Signatures
 
 logger = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 WIRE = "grpc"
 GENERIC_PATH = f"/{GENERIC_SERVICE}/Call"
@@ -64,6 +61,8 @@ EXTRA_CREDENTIALS = "dirac-extra-credentials"
 CLIENT_VERSION = "dirac-client-version"
 ERRORS = "wherry-errors"
 IN_REPLY = "in-reply"
+# The same, that a generic request may say itself.
+SAID = (EXTRA_CREDENTIALS, CLIENT_VERSION, ERRORS)
 # And what they get.
 ERROR = "wherry-error-bin"
 
@@ -276,7 +275,7 @@ class GrpcServer(WireServer):
     async def _understood(self, rpc: Rpc | None, data: bytes, context: Context, peer: str) -> _Question:
         """What a request asks.  Raises PeerError."""
         steps = _question(self.schema, rpc, data, _metadata(context), peer, self.limits.depth)
-        return at_once(steps) if len(data) <= STEP_BYTES else await _in_turns(steps)
+        return in_one_go(steps) if len(data) <= STEP_BYTES else await finished(steps)
 
     async def _outcome(
         self, question: _Question, credential: AnyCredential | None, context: Context
@@ -301,7 +300,7 @@ class GrpcServer(WireServer):
             if not isinstance(outcome, Reply):
                 return await self._error(outcome, credential, context, in_reply=in_reply)
             steps = write_reply(self.schema, outcome.value, outcome.extra)
-            return at_once(steps) if is_light(outcome.value) else await _in_turns(steps)
+            return await _written(steps, outcome.value, outcome.extra)
         except Unwritable as problem:
             failure = _unwritable(question, problem)
             return await self._error(failure, credential, context, in_reply=in_reply)
@@ -311,22 +310,15 @@ class GrpcServer(WireServer):
     ) -> bytes:
         """S_ERROR.  Raises Unwritable."""
         if in_reply:
-            return error_reply(self.schema, failure)
-        error = error_within(self.schema, failure, ERROR_BYTES)
+            return await _written(error_reply(self.schema, failure), failure.extra)
+        error = await _written(error_within(self.schema, failure, ERROR_BYTES), failure.extra)
         details = printable(failure.message)[:DETAILS_CHARACTERS]
         return await context.abort(status_of(failure, credential), details, ((ERROR, error),))
 
 
-async def _in_turns(steps: Generator[None, None, T]) -> T:
-    """Long work, between which others have their turn."""
-    async with Turns() as turns:
-        while True:
-            try:
-                next(steps)
-            except StopIteration as end:
-                result: T = end.value
-                return result
-            await turns.step()
+async def _written(steps: Steps[bytes], *values: Any) -> bytes:
+    """The bytes of a message that has these values."""
+    return in_one_go(steps) if is_light(values) else await finished(steps)
 
 
 def _unwritable(question: _Question, problem: Unwritable) -> Failure:
@@ -354,16 +346,15 @@ def _metadata(context: Context) -> dict[str, str]:
 
 def _question(
     schema: Schema, rpc: Rpc | None, data: bytes, metadata: Mapping[str, str], peer: str, depth: int
-) -> Generator[None, None, _Question]:
+) -> Steps[_Question]:
     """What a request asks, in steps.  Raises PeerError."""
     if rpc is None:
-        request = parse(schema.call_request, data)
-        service, method = request.service, request.method
-        arguments = yield from generic_arguments(request, depth)
-        metadata = {**metadata, **request.metadata}
+        request, arguments = yield from read_generic(schema, data, depth)
+        service, method, said = request.service, request.method, request.metadata
+        metadata = {**metadata, **{name: said[name] for name in SAID if name in said}}
     else:
         service, method = rpc.service, rpc.method
-        arguments = yield from typed_arguments(rpc, parse(rpc.request, data), depth)
+        arguments = yield from read_typed(rpc, data, depth)
     proposal = Proposal(
         service,
         RPC,

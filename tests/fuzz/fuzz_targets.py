@@ -12,12 +12,13 @@ import json
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
 import msgpack
 
-from legacy_rpc.codecs import dirac_https, xmlrpc
+from legacy_rpc.codecs import dirac_https, grpc_pieces, grpc_values, grpc_wire, xmlrpc
 from legacy_rpc.codecs.diset import (
     KEEP_ALIVE,
     Arguments,
@@ -30,8 +31,13 @@ from legacy_rpc.codecs.diset import (
     frame,
 )
 from legacy_rpc.codecs.encodings import DENCODE, JENCODE, Encoding
+from legacy_rpc.codecs.grpc_messages import read_generic, read_typed, write_reply
+from legacy_rpc.codecs.grpc_schema import Schema
+from legacy_rpc.codecs.grpc_values import Unwritable
 from legacy_rpc.codecs.msgpack_rpc import MsgpackLimits, RequestReader
+from legacy_rpc.codecs.steps import Steps, in_one_go
 from legacy_rpc.messages import Failure, PeerError, Proposal, Reply
+from legacy_rpc.signatures import Parameter, Signature
 
 VECTORS = Path(__file__).parents[1] / "vectors"
 
@@ -204,6 +210,84 @@ def check_form(data: bytes) -> None:
             continue
 
 
+# --- gRPC's messages
+
+GRPC = Schema(
+    {
+        "A/B": [
+            Signature(
+                "method",
+                parameters=(
+                    Parameter("text", (str,)),
+                    Parameter("data", (bytes,), default=b""),
+                    Parameter("what", default=None),
+                    Parameter("number", (int,), default=5),
+                ),
+            )
+        ]
+    }
+)
+(GRPC_TYPED,) = GRPC.rpcs.values()
+# Protobuf does it all; as it is served; everything is cut that can be.
+GRPC_STEPS = (2**40, grpc_wire.STEP_BYTES, 8)
+
+
+def check_grpc(data: bytes) -> None:
+    """However small the pieces are, the same is read, and it can be sent back."""
+    for read in (_read_generic, _read_typed):
+        whole, *others = [_read_in_pieces(read, data, size) for size in GRPC_STEPS]
+        assert all(other == whole for other in others)
+
+
+def _read_in_pieces(read: Callable[[bytes], Steps[Any]], data: bytes, size: int) -> str:
+    modules = (grpc_wire, grpc_values, grpc_pieces)
+    for module in modules:
+        module.STEP_BYTES = size  # type: ignore[attr-defined]
+    try:
+        value = in_one_go(read(data))
+    except PeerError:
+        return REFUSED
+    finally:
+        for module in modules:
+            module.STEP_BYTES = GRPC_STEPS[1]  # type: ignore[attr-defined]
+    try:
+        in_one_go(write_reply(GRPC, value, {}))
+    except Unwritable as problem:  # in a reply it lies deeper
+        assert "nested too deeply" in str(problem)
+    return repr(value)
+
+
+def _read_generic(data: bytes) -> Steps[Any]:
+    request, arguments = yield from read_generic(GRPC, data, 50)
+    return [request.service, request.method, sorted(request.metadata.items()), arguments]
+
+
+def _read_typed(data: bytes) -> Steps[Any]:
+    return read_typed(GRPC_TYPED, data, 50)
+
+
+TIMES = [datetime.fromisoformat("2026-03-01 12:30"), date(2026, 3, 1)]
+
+
+def grpc_seeds() -> list[bytes]:
+    """A request to each service; both have a ``Value`` for their third field."""
+    value = ["x" * 30, {"key": [None, 1.5, True, b"\xff"], 2**40: {"k" * 20: "é" * 20}}, -1, [[[]]]]
+    generic = GRPC.call_request(service="A/B", method="method", metadata={"wherry-errors": "in-reply"})
+    typed = GRPC_TYPED.request(text="text" * 5, data=b"data" * 5, number=2**40)
+    for message in (generic.arguments.add(), typed.what):
+        grpc_values.write_value(message, value)
+    grpc_values.write_value(generic.arguments.add(), TIMES)
+    return [generic.SerializeToString(), typed.SerializeToString()]
+
+
+def nested_lists(depth: int) -> bytes:
+    """An argument of lists inside each other."""
+    data = b""
+    for number in (3, *(1, 9) * depth)[::-1]:
+        data = grpc_wire.header(grpc_wire.tag_of(number), len(data)) + data
+    return data
+
+
 XML_CALL = (
     b"<?xml version='1.0'?><methodCall><methodName>A/B.echo</methodName><params>"
     b"<param><value><struct><member>"
@@ -259,6 +343,13 @@ TARGETS = {
             ],
             (b"\x91" * 50_000, b"\xdd\xff\xff\xff\xff", b"\xc6\xff\xff\xff\xff", b"\xdf\xff\xff\xff\xff"),
             rounds=5000,
+        ),
+        Target(
+            "grpc",
+            check_grpc,
+            grpc_seeds,
+            (nested_lists(5000), b"\x1a\xff\xff\xff\xff\x07", b"\x1b" * 50_000, b"\x0a\x00" * 25_000),
+            rounds=3000,
         ),
         Target(
             "xmlrpc",

@@ -12,20 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from legacy_rpc.codecs.grpc_messages import error_reply, error_within, read_generic, read_typed, write_reply
 from legacy_rpc.codecs.grpc_schema import Schema
-from legacy_rpc.codecs.grpc_values import (
-    Unwritable,
-    at_once,
-    error_reply,
-    error_within,
-    generic_arguments,
-    parse,
-    read_in_steps,
-    read_value,
-    typed_arguments,
-    write_reply,
-    write_value,
-)
+from legacy_rpc.codecs.grpc_values import Unwritable, parse, read_in_steps, read_value, write_value
+from legacy_rpc.codecs.steps import in_one_go
 from legacy_rpc.messages import Failure, PeerError
 from legacy_rpc.signatures import Parameter, Signature
 
@@ -116,9 +106,9 @@ VALUES = st.recursive(LEAVES, lambda inner: st.lists(inner) | st.dictionaries(KE
 @given(VALUES)
 def test_any_value(value: Any) -> None:
     """In one go and in steps."""
-    reply = SCHEMA.reply.FromString(at_once(write_reply(SCHEMA, value, {})))
+    reply = SCHEMA.reply.FromString(in_one_go(write_reply(SCHEMA, value, {})))
     assert read_value(reply.value, 200) == value
-    assert at_once(read_in_steps(reply.value, 200)) == value
+    assert in_one_go(read_in_steps(reply.value, 200)) == value
 
 
 def test_what_has_no_type_of_its_own() -> None:
@@ -154,28 +144,28 @@ def test_what_cannot_be_written(value: Any, problem: str) -> None:
     with pytest.raises(Unwritable, match=problem):
         back(value)
     with pytest.raises(Unwritable, match=problem):
-        at_once(write_reply(SCHEMA, [value] * 2000, {}))
+        in_one_go(write_reply(SCHEMA, [value] * 2000, {}))
 
 
 @pytest.mark.parametrize(("wrap", "deepest"), [(lambda value: [value], 49), (lambda value: {1: value}, 33)])
 def test_as_deep_as_readers_go(wrap: Callable[[Any], Any], deepest: int) -> None:
     """What is written can be read, and no less is written than can be read."""
     value = nested(deepest, wrap)
-    reply = SCHEMA.reply.FromString(at_once(write_reply(SCHEMA, value, {})))
+    reply = SCHEMA.reply.FromString(in_one_go(write_reply(SCHEMA, value, {})))
     assert read_value(reply.value, 200) == value
     for extra in (nested(deepest - 1, wrap), [nested(deepest - 2, wrap)]):
-        SCHEMA.reply.FromString(at_once(write_reply(SCHEMA, None, {"key": extra})))
-        SCHEMA.reply.FromString(error_reply(SCHEMA, Failure("no", 0, {"key": extra})))
+        SCHEMA.reply.FromString(in_one_go(write_reply(SCHEMA, None, {"key": extra})))
+        SCHEMA.reply.FromString(in_one_go(error_reply(SCHEMA, Failure("no", 0, {"key": extra}))))
     with pytest.raises(Unwritable):
-        at_once(write_reply(SCHEMA, wrap(value), {}))
+        in_one_go(write_reply(SCHEMA, wrap(value), {}))
 
 
 def test_the_limit_on_depth() -> None:
     """Each list or dictionary counts one."""
     message = there([{"a": [1]}])
-    assert read_value(message, 3) == at_once(read_in_steps(message, 3)) == [{"a": [1]}]
+    assert read_value(message, 3) == in_one_go(read_in_steps(message, 3)) == [{"a": [1]}]
     large = there([{"a": ["x" * 10_000]}])
-    for read in (read_value, lambda message, depth: at_once(read_in_steps(message, depth))):
+    for read in (read_value, lambda message, depth: in_one_go(read_in_steps(message, depth))):
         for deep in (message, large):
             with pytest.raises(PeerError, match="nested too deeply"):
                 read(deep, 2)
@@ -212,7 +202,7 @@ def test_what_cannot_be_read(message: Any) -> None:
     large.list_value.values.add().string_value = "x" * 10_000
     large.list_value.values.append(message)
     with pytest.raises(PeerError):
-        at_once(read_in_steps(large, 200))
+        in_one_go(read_in_steps(large, 200))
 
 
 def test_nothing_set_is_none() -> None:
@@ -230,7 +220,7 @@ def test_of_equal_keys_the_last_wins() -> None:
         entry = message.map_value.entries.add()
         entry.key.string_value = "k"
         entry.value.int_value = number
-    assert read_value(message, 1) == at_once(read_in_steps(message, 1)) == {"k": 2}
+    assert read_value(message, 1) == in_one_go(read_in_steps(message, 1)) == {"k": 2}
 
 
 def test_bytes_that_are_no_message() -> None:
@@ -245,7 +235,7 @@ def typed(**fields: Any) -> list[Any]:
     values = {}
     for name, value in fields.items():
         values[name] = there(value) if name in ("what", "more") else value
-    return at_once(typed_arguments(RPC, RPC.request(**values), 200))
+    return in_one_go(read_typed(RPC, RPC.request(**values).SerializeToString(), 200))
 
 
 def test_arguments_up_to_the_last_that_was_given() -> None:
@@ -261,7 +251,8 @@ def test_arguments_up_to_the_last_that_was_given() -> None:
 def test_generic_arguments() -> None:
     """In their order."""
     request = SCHEMA.call_request(arguments=[there(1), there("a" * 5000), there([["b" * 5000]])])
-    assert at_once(generic_arguments(request, 200)) == [1, "a" * 5000, [["b" * 5000]]]
+    _, arguments = in_one_go(read_generic(SCHEMA, request.SerializeToString(), 200))
+    assert arguments == [1, "a" * 5000, [["b" * 5000]]]
 
 
 def test_work_is_done_in_steps() -> None:
@@ -274,15 +265,15 @@ def test_work_is_done_in_steps() -> None:
 def test_errors_have_room() -> None:
     """What does not fit is left out, the extra keys first, and it is said."""
     small = Failure("no \udcff", 1504, {"InvalidJobIDs": [1, 2]})
-    error = SCHEMA.error.FromString(error_within(SCHEMA, small, 4096))
+    error = SCHEMA.error.FromString(in_one_go(error_within(SCHEMA, small, 4096)))
     assert (error.errno, error.message, error.shortened) == (1504, "no ?", False)
     assert read_value(error.extra["InvalidJobIDs"], 200) == [1, 2]
 
     many = Failure("no", 1504, {"InvalidJobIDs": list(range(10_000))})
-    error = SCHEMA.error.FromString(error_within(SCHEMA, many, 4096))
+    error = SCHEMA.error.FromString(in_one_go(error_within(SCHEMA, many, 4096)))
     assert (error.errno, error.message, error.shortened, len(error.extra)) == (1504, "no", True, 0)
 
-    data = error_within(SCHEMA, Failure("ü" * 5000, -(2**63)), 4096)
+    data = in_one_go(error_within(SCHEMA, Failure("ü" * 5000, -(2**63)), 4096))
     error = SCHEMA.error.FromString(data)
     assert len(data) <= 4096
     assert error.shortened
