@@ -137,3 +137,27 @@ def _make_missing(connection: Connection, schema: MetaData) -> list[str]:
 def _missing(connection: Connection, schema: MetaData) -> list[str]:
     """The names of the tables that are not there."""
     return sorted(schema.tables.keys() - set(inspect(connection).get_table_names(schema_of(connection))))
+
+
+async def is_home(databases: Databases) -> bool:
+    """Whether Wherry made the tables of jobs and pilots: those have keys that DIRAC's have not.
+
+    Raises Unavailable.
+    """
+    for name, schema in SCHEMAS.items():
+        if databases.may_be_diracs(name) and not await databases.sync_run(
+            name, partial(_has_our_keys, schema=schema)
+        ):
+            return False
+    return True
+
+
+def _has_our_keys(connection: Connection, schema: MetaData) -> bool:
+    place = schema_of(connection)
+    there = set(inspect(connection).get_table_names(place))
+    for table in schema.sorted_tables:
+        ours = {index.info["key"] for index in table.indexes if index.info.get("ours")}
+        real = inspect(connection).get_indexes(table.name, place) if ours and table.name in there else []
+        if not {each["name"] for each in real} >= ours:
+            return False
+    return True

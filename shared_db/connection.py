@@ -19,6 +19,7 @@ from sqlalchemy import Connection as SyncConnection
 from sqlalchemy import Executable, Table
 from sqlalchemy.sql.expression import UpdateBase
 
+from shared_db.effects import Effect, Noted
 from shared_db.engines.base import USUAL, AnyRow, Connection, Engine, Limits, Parameters, Result, Savepoint
 from shared_db.engines.urls import make_engines
 from shared_db.errors import DataError, Foreign, Interrupted, OutcomeUnknown, Unavailable
@@ -47,6 +48,7 @@ class UnitOfWork:
         self._connections: dict[Engine, Connection] = {}
         self._turn = asyncio.Lock()  # statements asked for at once come one after the other
         self._over = False
+        self._noted: Noted | None = None
 
     async def connection(self, database: str) -> Connection:
         """The transaction on the engine that holds a logical database; begun on first use.
@@ -78,18 +80,29 @@ class UnitOfWork:
     async def insert_ids(self, database: str, table: Table, rows: Sequence[Mapping[str, Any]]) -> list[int]:
         """Insert rows; returns the ids that the database gave them, in the order of the rows."""
         self._require_write(table.insert())
+        given = table, rows
         if self._guest is not None:
             table, rows = self._guest.rows(table, rows)
         async with self._turn:
             connection = await self.connection(database)
-            return await connection.insert_ids(database, table, rows)
+            ids = await connection.insert_ids(database, table, rows)
+        if self._noted is not None:
+            self._noted.note_added(*given, ids)
+        return ids
 
     def has(self, table: Table) -> bool:
         """Whether a table is there: some releases of DIRAC have tables that others have not."""
         return self._guest is None or self._guest.has(table)
 
+    @property
+    def has_setups(self) -> bool:
+        """Whether the tables are of a release before 9, whose own services look for a setup in JDLs."""
+        return self._guest is not None and self._guest.has_setups
+
     async def _run(self, database: str, statement: Executable, parameters: Parameters | None) -> Result:
         self._require_write(statement)
+        if self._noted is not None and isinstance(statement, UpdateBase):
+            await self._noted.note(statement, parameters, self.rows)
         if self._guest is not None:
             statement, parameters = self._guest.adapt(statement, parameters)
         async with self._turn:
@@ -121,13 +134,26 @@ class UnitOfWork:
             raise problem
 
 
+class Outer(UnitOfWork):
+    """The transaction of a rehearsal, which is never kept."""
+
+    def __init__(self, engines: Mapping[str, Engine], guest: Guest | None) -> None:
+        super().__init__(engines, guest, write=True)
+        self.noted = Noted()
+
+    async def effects(self) -> list[Effect]:
+        """What the units inside, as far as they have ended well, have done to the rows."""
+        return await self.noted.effects(self.rows)
+
+
 class _Joined(UnitOfWork):
     """A unit inside a rehearsal: a savepoint on each connection of the outer unit that it uses."""
 
-    def __init__(self, outer: UnitOfWork, guest: Guest | None, *, write: bool) -> None:
+    def __init__(self, outer: Outer, guest: Guest | None, *, write: bool) -> None:
         super().__init__({}, guest, write=write)
         self._outer = outer
         self._marks: dict[Connection, Savepoint] = {}
+        self._noted = Noted()
 
     async def connection(self, database: str) -> Connection:
         if self._over:
@@ -141,6 +167,8 @@ class _Joined(UnitOfWork):
         self._over = True
         for mark in self._marks.values():
             await (mark.release() if commit else mark.rollback())
+        if commit and self._noted is not None:
+            self._outer.noted.join(self._noted)
 
 
 class _Rehearsal:
@@ -149,7 +177,7 @@ class _Rehearsal:
     ``over``: it has been rolled back, and a task that it left behind cannot take part any more.
     """
 
-    def __init__(self, outer: UnitOfWork) -> None:
+    def __init__(self, outer: Outer) -> None:
         self.outer = outer
         self.turn = asyncio.Lock()
         self.over = False
@@ -207,17 +235,17 @@ class Databases:
                 self._joined.reset(token)
 
     @asynccontextmanager
-    async def rehearsal(self) -> AsyncIterator[UnitOfWork]:
+    async def rehearsal(self) -> AsyncIterator[Outer]:
         """Everything done inside, by this task and those it starts, is rolled back at the end.
 
-        Yields the outer unit, through which the effects can be read before they are gone.
+        Yields the outer unit, which tells the effects before they are gone.
         """
         if self._rehearsal.get() is not None:
             raise RuntimeError("a rehearsal was asked for inside another one")
         await self.learn()
         if self._guest is not None and not self._guest.transactional:
             raise Foreign("some tables keep what is rolled back (MyISAM)", "`wherry db check` names them")
-        outer = UnitOfWork(self._engines, self._guest, write=True)
+        outer = Outer(self._engines, self._guest)
         rehearsal = _Rehearsal(outer)
         token = self._rehearsal.set(rehearsal)
         try:
@@ -242,6 +270,10 @@ class Databases:
                 }
                 self._guest = Guest(shapes, self._registry) if differ(shapes) else None
                 self._learned = True
+
+    def may_be_diracs(self, database: str) -> bool:
+        """Whether a DIRAC of any release may have made the tables of a logical database."""
+        return self._engines[database].may_be_diracs
 
     async def make(self, database: str) -> None:
         """Make the place of a logical database's tables where it is missing and can be made from here."""

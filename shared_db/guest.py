@@ -71,6 +71,12 @@ class Guest:
         return shapes is None or table.name in shapes
 
     @property
+    def has_setups(self) -> bool:
+        """Whether jobs belong to setups here, as before DIRAC 9."""
+        jobs = self._shapes.get("JobDB", {}).get("Jobs")
+        return jobs is not None and "DIRACSetup" in jobs.columns
+
+    @property
     def transactional(self) -> bool:
         """Whether all that a transaction changed can be taken back."""
         return all(shape.transactional for tables in self._shapes.values() for shape in tables.values())

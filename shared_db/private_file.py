@@ -22,3 +22,16 @@ def create_private_file(path: Path, content: str) -> None:
         pass
     finally:
         draft.unlink(missing_ok=True)
+
+
+def replace_private_file(path: Path, content: str) -> None:
+    """Put a content in a file's place, whole or not at all.  Raises OSError."""
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)

@@ -88,6 +88,8 @@ class _Indexes:
     default_group_by_dn: Mapping[str, str]
     host_by_dn: Mapping[str, Host]
     groups_by_user: Mapping[str, tuple[str, ...]]
+    user_by_subject: Mapping[tuple[str, str], User]
+    """By VO and subject."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -108,6 +110,8 @@ class Registry:
     """DIRAC's setup, which releases before 9 write into their rows."""
     authorizations: Mapping[str, Mapping[str, tuple[str, ...]]]
     """By service: its section `Authorization`, lists by method (`FileTransfer/ToClient` is one too)."""
+    subjects: Mapping[tuple[str, str], str]
+    """By VO and user name: what DIRAC's synchronisation with an identity provider wrote down."""
     _indexes: _Indexes = field(repr=False)
 
     @classmethod
@@ -122,17 +126,19 @@ class Registry:
         hosts = _records(section, "Hosts", _host)
         vos = _vos(section, groups, own_vo)
         default_groups = tuple(section.get_list("DefaultGroup")) or _DIRACS_DEFAULT_GROUPS
+        subjects = _subjects(cfg)
         return cls(
             users=MappingProxyType(users),
             groups=MappingProxyType(groups),
             hosts=MappingProxyType(hosts),
             vos=MappingProxyType(vos),
             default_groups=default_groups,
-            warnings=tuple(_doubts(section, users, groups, vos)),
+            warnings=tuple(_doubts(section, users, groups, vos, subjects)),
             site_by_ce=MappingProxyType(_site_by_ce(cfg)),
             setup=cfg.get("DIRAC/Setup") or None,
             authorizations=MappingProxyType(_authorizations(cfg)),
-            _indexes=_index(users, groups, hosts, default_groups),
+            subjects=MappingProxyType(subjects),
+            _indexes=_index(users, groups, hosts, default_groups, subjects),
         )
 
     @classmethod
@@ -189,11 +195,50 @@ class Registry:
         return () if known is None else known.dns
 
     def subject(self, username: str, vo: str) -> str:
-        """The user's `sub` in tokens: the registry's `Subject`, else a UUIDv5 of VO and user name."""
-        known = self.users.get(username)
-        if known is not None and known.subject:
-            return known.subject
-        return str(uuid.uuid5(SUBJECT_NAMESPACE, f"{vo}:{username}"))
+        """The user's `sub` in tokens.
+
+        That of the VO's identity provider (`DiracX/CsSync/VOs/VO/UserSubjects/USER`, where DIRAC's
+        VOMS2CSSynchronizer writes it), else the user's `Subject`, else a UUIDv5 of VO and user name.
+        """
+        return _subject(self.users.get(username), username, vo, self.subjects)
+
+    def user_with_subject(self, subject: str, vo: str) -> User | None:
+        """The user who has this `sub` and is in a group of the VO; suspension is not asked."""
+        return self._indexes.user_by_subject.get((vo, subject))
+
+    def may_act(self, username: str, group: str) -> bool:
+        """Whether a user is in a group, and not suspended in the group's VO."""
+        user = self.users.get(username)
+        if user is None or group not in self.groups_of_user(username):
+            return False
+        return self.vo_of(group) not in user.suspended_vos
+
+    def default_group_of_vo(self, vo: str) -> str | None:
+        """The group of a token for which none was asked; None for a VO without groups.
+
+        The VO's `DefaultGroup`, else the first of the registry's default groups that is the VO's, else the
+        first of the VO's groups by name.
+        """
+        groups = self.groups_of_vo(vo)
+        own = self.vos[vo].default_group if vo in self.vos else None
+        preferred = (own, *self.default_groups)
+        return next((group for group in preferred if group in groups), next(iter(groups), None))
+
+
+def _subjects(cfg: CfgSection) -> dict[tuple[str, str], str]:
+    """The subjects that identity providers have given, by VO and user name."""
+    found: dict[tuple[str, str], str] = {}
+    for vo in _names(cfg, "DiracX/CsSync/VOs"):
+        section = cfg.section(f"DiracX/CsSync/VOs/{vo}/UserSubjects") or CfgSection()
+        found |= {(vo, name): subject for name, subject in section.options.items() if subject}
+    return found
+
+
+def _subject(user: User | None, username: str, vo: str, subjects: Mapping[tuple[str, str], str]) -> str:
+    given = subjects.get((vo, username))
+    if given is None and user is not None:
+        given = user.subject
+    return given or str(uuid.uuid5(SUBJECT_NAMESPACE, f"{vo}:{username}"))
 
 
 def _site_by_ce(cfg: CfgSection) -> dict[str, str]:
@@ -312,6 +357,7 @@ def _index(
     groups: Mapping[str, Group],
     hosts: Mapping[str, Host],
     default_groups: tuple[str, ...],
+    subjects: Mapping[tuple[str, str], str],
 ) -> _Indexes:
     memberships = [
         (group.name, users[name]) for group in groups.values() for name in group.users if name in users
@@ -342,7 +388,29 @@ def _index(
         default_group_by_dn=defaults,
         host_by_dn=hosts_by_dn,
         groups_by_user={name: tuple(sorted(names)) for name, names in groups_of.items()},
+        user_by_subject=_users_by_subject(users, groups, subjects),
     )
+
+
+def _users_by_subject(
+    users: Mapping[str, User], groups: Mapping[str, Group], subjects: Mapping[tuple[str, str], str]
+) -> dict[tuple[str, str], User]:
+    """Of two users who share a subject the first is meant; `_doubts` names them."""
+    found: dict[tuple[str, str], User] = {}
+    for user, vo in _members_of_vos(users, groups):
+        found.setdefault((vo, _subject(user, user.name, vo, subjects)), user)
+    return found
+
+
+def _members_of_vos(users: Mapping[str, User], groups: Mapping[str, Group]) -> Iterator[tuple[User, str]]:
+    """Users with each VO in a group of which they are, in file order."""
+    vos_of: dict[str, dict[str, None]] = {}
+    for group in groups.values():
+        for name in group.users if group.vo else ():
+            vos_of.setdefault(name, {})[group.vo or ""] = None
+    for user in users.values():
+        for vo in vos_of.get(user.name, ()):
+            yield user, vo
 
 
 def _first_group(groups: set[str], preferred: tuple[str, ...]) -> str:
@@ -350,7 +418,11 @@ def _first_group(groups: set[str], preferred: tuple[str, ...]) -> str:
 
 
 def _doubts(
-    registry: CfgSection, users: Mapping[str, User], groups: Mapping[str, Group], vos: Mapping[str, VO]
+    registry: CfgSection,
+    users: Mapping[str, User],
+    groups: Mapping[str, Group],
+    vos: Mapping[str, VO],
+    subjects: Mapping[tuple[str, str], str],
 ) -> Iterator[str]:
     """Sentences about what looks like a mistake; DIRAC passes over all of it in silence."""
     for kind in ("Users", "Groups", "Hosts", "VO"):
@@ -360,6 +432,7 @@ def _doubts(
     for group in groups.values():
         yield from _doubts_about_group(registry, group, users)
     yield from _doubts_about_defaults(registry, users, groups, vos)
+    yield from _doubts_about_subjects(users, groups, subjects)
     for user in users.values():
         # A misspelt VO here would leave a suspended user at work.
         for name in user.suspended_vos:
@@ -377,6 +450,17 @@ def _doubts_about_defaults(
         for name in names:
             if name not in groups:
                 yield f"{owner}: DefaultGroup names {name!r}, which is no group"
+
+
+def _doubts_about_subjects(
+    users: Mapping[str, User], groups: Mapping[str, Group], subjects: Mapping[tuple[str, str], str]
+) -> Iterator[str]:
+    owners: dict[tuple[str, str], str] = {}
+    for user, vo in _members_of_vos(users, groups):
+        subject = _subject(user, user.name, vo, subjects)
+        owner = owners.setdefault((vo, subject), user.name)
+        if owner != user.name:
+            yield f"VO {vo!r}: {owner!r} and {user.name!r} have the same Subject {subject}: {owner!r} has it"
 
 
 def _doubts_about_section(registry: CfgSection, kind: str) -> Iterator[str]:
@@ -453,6 +537,11 @@ class RegistryFile(FollowedFile[_Loaded]):
     def cfg(self) -> CfgSection:
         """The whole configuration in force; take a `copy()` before changing it."""
         return self.content.cfg
+
+    @property
+    def modified(self) -> datetime:
+        """The moment that `version` tells."""
+        return self.content.moment
 
     @property
     def version(self) -> str:

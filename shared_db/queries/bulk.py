@@ -22,9 +22,9 @@ from sqlalchemy import (
     TableValuedAlias,
     Text,
     Update,
-    and_,
     bindparam,
     func,
+    literal_column,
 )
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
@@ -48,8 +48,16 @@ def update_each(table: Table, keys: tuple[str, ...], columns: tuple[str, ...]) -
     return (
         table.update()
         .values({name: func.coalesce(given.c[name], table.c[name]) for name in columns})
-        .where(and_(True, *[table.c[name] == given.c[name] for name in keys]))
+        .where(
+            *[table.c[name] == given.c[name] for name in keys],
+            # True of every number.  PostgreSQL takes any JSON for a hundred rows, for which it would rather
+            # read a whole table of some ten thousand than use its key; of this it expects to leave one.
+            given.c[keys[0]].between(literal_column(_LEAST), literal_column(_MOST)),
+        )
     )
+
+
+_LEAST, _MOST = str(1 - 2**63), str(2**63 - 1)
 
 
 @cache

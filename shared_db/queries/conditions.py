@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from datetime import MAXYEAR, datetime, timedelta
 from typing import Any
 
-import regex
 from sqlalchemy import (
     BigInteger,
     Column,
@@ -28,6 +27,7 @@ from sqlalchemy import (
 )
 
 from shared_db.errors import InvalidQuery
+from shared_db.queries.patterns import check_pattern
 
 # Below every engine's limit on the number of bound parameters of one statement.
 LARGEST_LIST = 30_000
@@ -111,10 +111,7 @@ def _text(condition: Condition) -> Any:
     if isinstance(values, list):
         return [str(each) for each in values]
     if condition.operator == "regex":
-        try:
-            regex.compile(str(values))
-        except regex.error as error:
-            raise InvalidQuery(f"Invalid regex {values}") from error
+        check_pattern(str(values))
     return str(values)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from sqlalchemy import Column
+
 from shared_db.connection import UnitOfWork
 from shared_db.queries.bulk import as_rows, update_each
 from shared_db.queries.search import find_by_ids
@@ -41,5 +43,14 @@ def _batches(jdls: Mapping[int, str]) -> Iterator[list[dict[str, object]]]:
 
 async def original_jdls(work: UnitOfWork, job_ids: Iterable[int]) -> dict[int, str]:
     """``{JobID: original JDL as it is stored}`` of the ids that have one."""
-    columns = [JobJDLs.c.JobID, JobJDLs.c.OriginalJDL]
-    return {row.JobID: row.OriginalJDL for row in await find_by_ids(work, columns, JobJDLs.c.JobID, job_ids)}
+    return await _stored(work, job_ids, JobJDLs.c.OriginalJDL)
+
+
+async def current_jdls(work: UnitOfWork, job_ids: Iterable[int]) -> dict[int, str]:
+    """The same of current JDLs."""
+    return await _stored(work, job_ids, JobJDLs.c.JDL)
+
+
+async def _stored(work: UnitOfWork, job_ids: Iterable[int], column: Column[str]) -> dict[int, str]:
+    rows = await find_by_ids(work, [JobJDLs.c.JobID, column], JobJDLs.c.JobID, job_ids)
+    return {row[0]: row[1] for row in rows}

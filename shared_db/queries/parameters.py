@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Delete, Select, Table, Text, bindparam, select, tuple_
 
 from shared_db.connection import UnitOfWork
-from shared_db.errors import InvalidValue
+from shared_db.errors import Foreign, InvalidValue
 from shared_db.queries.jobs import locked_jobs
 from shared_db.queries.values import check_values, chunks
 from shared_db.schema.job_db import (
@@ -27,8 +27,9 @@ Parameters = Mapping[int, Mapping[str, str]]
 async def set_job_parameters(work: UnitOfWork, parameters: Parameters) -> int:
     """Set parameters of those of the jobs that exist, in JobParameters; others of theirs stay.
 
-    Returns how many are new or different.  Raises InvalidValue.
+    Returns how many are new or different.  Raises InvalidValue, Foreign.
     """
+    _require_place(work)
     return await _set(work, JobParameters, parameters)
 
 
@@ -40,8 +41,17 @@ async def set_optimizer_parameters(work: UnitOfWork, parameters: Parameters) -> 
 async def job_parameters(
     work: UnitOfWork, job_ids: Iterable[int], names: Sequence[str] | None = None
 ) -> dict[int, dict[str, str]]:
-    """``{JobID: {name: value}}``, all or the named ones; jobs without any are left out."""
+    """``{JobID: {name: value}}``, all or the named ones; jobs without any are left out.  Raises Foreign."""
+    _require_place(work)
     return await _get(work, JobParameters, job_ids, names)
+
+
+def _require_place(work: UnitOfWork) -> None:
+    if not work.has(JobParameters):
+        raise Foreign(
+            "There is no table JobParameters, since DIRAC 9.1 keeps job parameters in OpenSearch",
+            "`wherry db upgrade --missing-tables` makes a place for them here",
+        )
 
 
 async def optimizer_parameters(
@@ -51,23 +61,31 @@ async def optimizer_parameters(
     return await _get(work, OptimizerParameters, job_ids, names)
 
 
-async def attic_parameters(work: UnitOfWork, job_ids: Iterable[int]) -> dict[int, dict[int, dict[str, str]]]:
-    """``{JobID: {reschedule cycle: {name: value}}}``, by ascending cycle."""
+async def attic_parameters(
+    work: UnitOfWork, job_ids: Iterable[int], names: Sequence[str] | None = None, cycle: int | None = None
+) -> dict[int, dict[int, dict[str, str]]]:
+    """``{JobID: {reschedule cycle: {name: value}}}``, by ascending cycle; all, or some."""
     found: dict[int, dict[int, dict[str, str]]] = {}
+    bound: dict[str, Any] = {} if names is None else {"names": list(names)}
+    bound |= {} if cycle is None else {"cycle": cycle}
+    statement = _in_the_attic(chosen=names is not None, one_cycle=cycle is not None)
     for chunk in chunks(sorted(set(job_ids))):
-        for job_id, cycle, name, value in await work.rows(JOB_DB, _in_the_attic(), {"ids": chunk}):
-            found.setdefault(job_id, {}).setdefault(cycle, {})[name] = value
+        for job_id, number, name, value in await work.rows(JOB_DB, statement, {"ids": chunk, **bound}):
+            found.setdefault(job_id, {}).setdefault(number, {})[name] = value
     return found
 
 
 @cache
-def _in_the_attic() -> Select[Any]:
+def _in_the_attic(*, chosen: bool, one_cycle: bool) -> Select[Any]:
     c = AtticJobParameters.c
-    return (
+    statement = (
         select(c.JobID, c.RescheduleCycle, c.Name, c.Value)
         .where(c.JobID.in_(bindparam("ids", expanding=True)))
         .order_by(c.JobID, c.RescheduleCycle, c.Name)
     )
+    if chosen:
+        statement = statement.where(c.Name.in_(bindparam("names", expanding=True)))
+    return statement.where(c.RescheduleCycle == bindparam("cycle")) if one_cycle else statement
 
 
 async def set_attic_parameters(work: UnitOfWork, parameters: Parameters, cycles: Mapping[int, int]) -> int:

@@ -11,6 +11,7 @@ from sqlalchemy import Select, and_, bindparam, func, select
 
 from shared_db.connection import UnitOfWork
 from shared_db.engines.base import AnyRow
+from shared_db.queries.bulk import as_rows, update_each
 from shared_db.queries.search import find_by_ids
 from shared_db.queries.values import by_columns, check_values, chunks, would_change
 from shared_db.rules.clock import to_column, utc_now
@@ -91,13 +92,15 @@ async def jobs_of_stamps(work: UnitOfWork, stamps: Sequence[str]) -> list[int]:
     return sorted({row[0] for row in ran})
 
 
-async def update_pilots(work: UnitOfWork, column: str, keys: Sequence[Any], values: Mapping[str, Any]) -> int:
-    """Set columns of all pilots whose ``column`` is one of ``keys``; LastUpdateTime becomes now.
+async def update_pilots(
+    work: UnitOfWork, column: str, keys: Sequence[Any], values: Mapping[str, Any], *, touch: bool = True
+) -> int:
+    """Set columns of all pilots whose ``column`` is one of ``keys``; ``touch``: LastUpdateTime becomes now.
 
     Returns how many rows changed: 0 when no pilot is there or nothing differed (twice in one second).
     Raises InvalidValue.
     """
-    changes = {**values, "LastUpdateTime": to_column(utc_now())}
+    changes = {**values, "LastUpdateTime": to_column(utc_now())} if touch else values
     check_values(PilotAgents, [changes])
     changed = 0
     for chunk in chunks(keys):
@@ -108,6 +111,29 @@ async def update_pilots(work: UnitOfWork, column: str, keys: Sequence[Any], valu
         )
         changed += await work.change(PILOT_AGENTS_DB, statement)
     return changed
+
+
+async def patch_pilots(work: UnitOfWork, changes: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Set columns of pilots by stamp, each its own; LastUpdateTime becomes now.
+
+    A stamp that several pilots share means all of them; None leaves a column as it is.  Returns the stamps
+    that no pilot has, and then changes nothing.  Raises InvalidValue.
+    """
+    now = to_column(utc_now())
+    check_values(PilotAgents, list(changes.values()), may_be_unset=True)
+    pilots = PilotAgents.c
+    found = await find_by_ids(work, [pilots.PilotID, pilots.PilotStamp], pilots.PilotStamp, changes)
+    # MySQL takes stamps for equal that differ in case only.
+    there = [(pilot_id, stamp) for pilot_id, stamp in found if stamp in changes]
+    if unknown := changes.keys() - {stamp for _, stamp in there}:
+        return sorted(unknown)
+    rows = [{"PilotID": pilot_id, "LastUpdateTime": now, **changes[stamp]} for pilot_id, stamp in there]
+    given = {name for row in rows for name in row}
+    # In table order, so that few different statements are built.
+    names = tuple(each.name for each in PilotAgents.columns if each.name in given - {"PilotID"})
+    if rows:
+        await work.change(PILOT_AGENTS_DB, update_each(PilotAgents, ("PilotID",), names), as_rows(rows))
+    return []
 
 
 async def count_by_destination(

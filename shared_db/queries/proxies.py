@@ -14,6 +14,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, delete, func, insert, select, true, update
 
 from shared_db.connection import UnitOfWork
+from shared_db.queries.purging import purge
 from shared_db.registry import canonical_dn
 from shared_db.rules import clock
 from shared_db.schema.wherry_db import WHERRY_DB, delegations, proxies, proxy_log
@@ -153,6 +154,11 @@ async def log_actions(work: UnitOfWork, entries: Sequence[LogEntry]) -> None:
     ]
     if rows:
         await work.change(WHERRY_DB, insert(proxy_log).values(rows))
+
+
+async def purge_proxy_log(work: UnitOfWork, before: datetime, most: int = 1000) -> int:
+    """Forget what happened before an aware time, so many entries at most; returns how many."""
+    return await purge(work, proxy_log.c.entry_id, proxy_log.c.happened_at < before, most)
 
 
 LOG_COLUMNS = ("action", "issuer_dn", "issuer_group", "target_dn", "target_group", "happened_at")

@@ -66,12 +66,13 @@ async def reschedule_jobs(
     policy: Policy,
     reset: bool = False,
     limit: int = MAX_RESCHEDULING,
+    source: str = JOB_MANAGER,
 ) -> Rescheduled:
     """Have jobs start anew, whatever their state: Received, out of the task queue, with a rebuilt JDL.
 
     Parameters move to the attic, those of optimizers are forgotten; input data, times of start and end and
     queued commands stay.  DIRAC writes the states as they are and logs the jobs that start anew, DiracX
-    forces status updates.  Raises InvalidValue.
+    forces status updates.  ``source``: who does it, by DIRAC's policy.  Raises InvalidValue.
     """
     now = clock.utc_now()
     jobs = {row.JobID: row for row in await locked_jobs(work, job_ids, _NEEDED)}
@@ -88,8 +89,10 @@ async def reschedule_jobs(
     await update_jobs(work, changes)
     failures = dict.fromkeys(exhausted, MAXIMUM_OF_RESCHEDULINGS) | _minor_statuses(refused)
     await leave_task_queue(work, [*again, *failures])
-    set_states = _set_states_as_diracx if policy is DIRACX else _set_states_as_dirac
-    states = await set_states(work, again, failures, now)
+    if policy is DIRACX:
+        states = await _set_states_as_diracx(work, again, failures, now)
+    else:
+        states = await _set_states_as_dirac(work, again, failures, now, source)
     answers = {
         job_id: {"JDL": rebuilt[job_id].jdl} | _answer(changes[job_id]) | states.get(job_id, {})
         for job_id in again
@@ -151,7 +154,7 @@ def _answer(change: Mapping[str, Any]) -> dict[str, Any]:
 
 
 async def _set_states_as_dirac(
-    work: UnitOfWork, again: Iterable[int], failures: Mapping[int, str], now: datetime
+    work: UnitOfWork, again: Iterable[int], failures: Mapping[int, str], now: datetime, source: str
 ) -> dict[int, dict[str, Any]]:
     moment = {"LastUpdateTime": clock.to_column(now)}
     anew = {"Status": "Received", "MinorStatus": JOB_RESCHEDULED, "ApplicationStatus": UNKNOWN, **moment}
@@ -160,7 +163,7 @@ async def _set_states_as_dirac(
     }
     await update_jobs(work, {**dict.fromkeys(again, anew), **failed})
     texts = {"status": "Received", "minor_status": JOB_RESCHEDULED, "application_status": UNKNOWN}
-    await log(work, [log_record(job_id, now, **texts, source=JOB_MANAGER) for job_id in again])
+    await log(work, [log_record(job_id, now, **texts, source=source) for job_id in again])
     return {}
 
 

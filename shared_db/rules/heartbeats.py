@@ -81,6 +81,12 @@ NAME_SIZE = 100
 VALUE_SIZE = 65_535
 
 
+def kept_output(text: str) -> str:
+    """The end of what a job wrote, as much of it as a job parameter can hold."""
+    clean = text.replace("\0", "").encode(errors="replace")
+    return clean[-VALUE_SIZE:].decode(errors="ignore")
+
+
 def measurements(measured: Mapping[str, Any]) -> dict[str, str]:
     """The measurements that can be kept, as they are kept.
 

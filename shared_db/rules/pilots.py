@@ -24,6 +24,9 @@ PILOT_STATES = (
 )
 DIRACX_PILOT_STATES = PILOT_STATES[:-1]
 
+# A pilot in one of these runs no more.
+FINAL_STATES = frozenset({"Done", "Aborted", "Deleted", "Failed"})
+
 REASON_NOT_GIVEN = "Not given"
 
 # Columns of text and how many characters they hold (legacy-schema.md, section 3).
@@ -134,3 +137,33 @@ def summary_of(
             if site in summary:
                 summary[site][key] = count
     return summary
+
+
+# PilotOutput's columns are MEDIUMTEXT.
+OUTPUT_BYTES = 2**24 - 1
+
+
+def read_output(stored: str | None) -> str:
+    """What a stored output means: DIRAC writes two quotes for nothing (legacy-schema.md, section 3)."""
+    return "" if stored is None or stored == '""' else stored
+
+
+def storable_text(text: str) -> str:
+    """A text as every engine can hold it: PostgreSQL has no character 0, and half a surrogate is none."""
+    return text.replace("\0", "\ufffd").encode(errors="replace").decode()
+
+
+def cut_line(text: str, most: int) -> str:
+    """A line of at most ``most`` characters; what is left out is said at its end."""
+    return text if len(text) <= most else f"{text[:most]} [{len(text) - most} characters more were cut off]"
+
+
+def cut_output(text: str, most: int) -> str:
+    """The last ``most`` bytes (UTF-8) of an output, since the end tells what went wrong.
+
+    What is left out is said at its beginning.
+    """
+    data = text.encode()
+    if len(data) <= most:
+        return text
+    return f"[{len(data) - most} bytes before this were cut off]\n{data[-most:].decode(errors='ignore')}"

@@ -12,6 +12,7 @@ from shared_db.schema import (
     job_logging_db,
     pilot_agents_db,
     proxy_db,
+    resource_status_db,
     sandbox_metadata_db,
     task_queue_db,
     wherry_db,
@@ -20,6 +21,7 @@ from shared_db.schema.job_db import JOB_DB
 from shared_db.schema.job_logging_db import JOB_LOGGING_DB
 from shared_db.schema.pilot_agents_db import PILOT_AGENTS_DB
 from shared_db.schema.proxy_db import PROXY_DB
+from shared_db.schema.resource_status_db import RESOURCE_STATUS_DB
 from shared_db.schema.sandbox_metadata_db import SANDBOX_METADATA_DB
 from shared_db.schema.task_queue_db import TASK_QUEUE_DB
 from shared_db.schema.types import as_dirac_makes_tables
@@ -32,5 +34,6 @@ SCHEMAS: dict[str, MetaData] = {
     TASK_QUEUE_DB: as_dirac_makes_tables(task_queue_db.metadata),
     SANDBOX_METADATA_DB: as_dirac_makes_tables(sandbox_metadata_db.metadata),
     PROXY_DB: as_dirac_makes_tables(proxy_db.metadata),
+    RESOURCE_STATUS_DB: as_dirac_makes_tables(resource_status_db.metadata),
 }
 OWN_SCHEMA: MetaData = wherry_db.metadata

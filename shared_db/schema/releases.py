@@ -19,6 +19,9 @@ class Known:
 
 OLD = "DIRAC 7.3 and 8.0"
 _MASK = Known("DIRAC 9", "there is no site mask here to read or to set")
+_NO_STATES = Known(
+    "installations without a ResourceStatusSystem", "nothing is told of the states of resources"
+)
 _VO = Known(OLD, "the VO is that of OwnerGroup in the registry")
 
 MISSING_TABLES: Mapping[str, Known] = {
@@ -28,6 +31,8 @@ MISSING_TABLES: Mapping[str, Known] = {
     ),
     "SiteMask": _MASK,
     "SiteMaskLogging": _MASK,
+    "SiteStatus": _NO_STATES,
+    "ResourceStatus": _NO_STATES,
     "tq_RAM_requirements": Known(f"{OLD}, and 9.0 before 9.0.20", "task queues ask for no memory"),
 }
 

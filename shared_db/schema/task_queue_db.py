@@ -32,6 +32,8 @@ tq_Jobs = Table(  # noqa: N816 - DIRAC's name
     Column("Priority", Unsigned10, nullable=False),
     Column("RealPriority", Single, nullable=False),
     key("TaskIndex", "TQId", table="tq_Jobs"),
+    # The oldest job of a queue with a certain priority, for which DIRAC's keys look at all jobs of the queue.
+    key("QueuePriority", "TQId", "Priority", "JobId", table="tq_Jobs", ours=True),
 )
 
 

@@ -239,8 +239,9 @@ revocations = Table(
 )
 """Access tokens that are refused though their time is not over.
 
-``kind`` ``jti``: the one token of that id; ``subject``: every token of that subject issued up to
-``revoked_at``.  After ``until`` all of them have expired and the row can go.
+``kind`` ``jti``: the one token of that id; ``family``: every token that was issued with a refresh token of
+that family; ``subject`` (``VO:sub``): every token of that subject issued up to ``revoked_at``.  After
+``until`` all of them have expired and the row can go.
 """
 
 leases = Table(
@@ -250,11 +251,27 @@ leases = Table(
     Column("holder", String(255), nullable=False),
     Column("until", Moment, nullable=False),
     Column("term", BigInteger, nullable=False, server_default="0"),
+    Column("due_at", Moment),
 )
 """Who does a periodic task at present (design.md, Decided once: work in the background).
 
-``holder``: host and process; after ``until`` anyone may take it.  ``term`` counts up whenever the holder
-changes, so that one who lost the lease without noticing finds out.
+``holder``: host and process, '' for nobody; after ``until`` anyone may take it.  ``term`` counts up whenever
+the holder changes, so that one who lost the lease without noticing finds out.  ``due_at``: when the task is
+to be done next, by whoever takes the lease then; NULL: now.
+"""
+
+matching_holds = Table(
+    "wherry_matching_holds",
+    metadata,
+    Column("site", String(100), primary_key=True),
+    Column("attribute", String(32), primary_key=True),
+    Column("value", String(128), primary_key=True),
+    Column("until", Moment, nullable=False),
+)
+"""Which kinds of jobs a site with limits gets none of for a while: JobType ``User`` until then, for instance.
+
+The row of a site with an empty ``attribute`` is there to be locked: of such a site one pilot at a time is
+served, so that two do not both take the last job that it may run.
 """
 
 delegations = Table(
@@ -352,14 +369,15 @@ answers = Table(
     Column("key_hash", String(64), primary_key=True),
     Column("request_hash", String(64), nullable=False),
     Column("status", Integer, nullable=False),
-    Column("headers_json", Text, nullable=False),
-    Column("body_json", MediumText, nullable=False),
+    Column("sealed", MediumText, nullable=False),
     Column("created_at", Moment, nullable=False),
     Index("wherry_answers_created_at", "created_at"),
 )
 """Answers to requests with an ``Idempotency-Key``, kept for whoever repeats one because an answer was lost.
 
-``key_hash``: SHA-256 in hex of caller, operation and key; ``request_hash``: of what was asked.
+``key_hash``: SHA-256 in hex of caller, operation and key; ``request_hash``: of what was asked.  ``status`` is
+0, and ``sealed`` empty, while the request runs.  ``sealed`` holds headers and body, encrypted with what only
+the caller has: the key itself.
 """
 
 # `Alice` and `alice` are two subjects, on MySQL too.

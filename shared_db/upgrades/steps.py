@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from alembic.operations import Operations
-from sqlalchemy import Table
+from sqlalchemy import Column, Table, inspect
+
+from shared_db.inspection import schema_of
 
 
 def create_tables(op: Operations, *tables: Table) -> None:
@@ -13,3 +17,13 @@ def create_tables(op: Operations, *tables: Table) -> None:
         table.create(connection, checkfirst=True)
         for index in table.indexes:
             index.create(connection, checkfirst=True)
+
+
+def add_column(op: Operations, table: str, column: Column[Any]) -> None:
+    """Add a column that may be NULL, unless it is there already."""
+    connection = op.get_bind()
+    # Told apart from tables, an ALTER knows nothing of the schema that the connection translates to.
+    schema = schema_of(connection)
+    there = {each["name"] for each in inspect(connection).get_columns(table, schema)}
+    if column.name not in there:
+        op.add_column(table, column, schema=schema)

@@ -54,6 +54,13 @@ def use_schema(connection: Any) -> None:
     connection.exec_driver_sql(f"USE `{schema_of(connection)}`")
 
 
+@pytest.mark.parametrize("engine", ["sqlite", *GUESTS], indirect=True)
+async def test_who_has_setups(databases: Databases, engine: str) -> None:
+    """Jobs belong to setups before DIRAC 9, in no other tables."""
+    async with databases.unit_of_work() as work:
+        assert work.has_setups is (engine in OLD)
+
+
 @on_old_tables
 async def test_a_job_is_written_as_its_release_writes_it(databases: Databases) -> None:
     """The owner's DN and the setup are there for the services of that release."""

@@ -99,6 +99,7 @@ GUESTS = {
 }
 
 OF_CODE_OF_8 = [
+    ("tq_Jobs", "has no key QueuePriority (TQId, Priority, JobId), which is ours"),
     ("tq_TaskQueues", f"Owner is missing, {OLD}"),
     ("tq_TaskQueues", f"VO is missing, {OLD}"),
     ("tq_TaskQueues", f"has OwnerDN, Setup, {OLD}"),
@@ -487,7 +488,7 @@ def test_a_home_on_mariadb_is_what_dirac_makes(url: str, servers: Any, tmp_path:
     with empty_database("mariadb", servers, tmp_path) as guest:
         run(guest, execute(*guest_sql("9.1.22", *JOBS_AND_PILOTS)))
         theirs = run(guest, catalogue)
-    # Every writer names the JobID; two keys are ours.
+    # Every writer names the JobID; three keys are ours.
     jobs_id = ("Jobs", "JobID", 1, "int(11) unsigned", "NO")
     assert [mine - others for mine, others in zip(ours, theirs, strict=True)] == [
         {(*jobs_id, None, "", "PRI"), ("PilotAgents", "PilotStamp", 5, "varchar(32)", "NO", "''", "", "MUL")},

@@ -9,7 +9,7 @@ import pytest
 from job_hands import Hands
 
 from shared_db.connection import Databases
-from shared_db.errors import InvalidValue
+from shared_db.errors import Foreign, InvalidValue
 from shared_db.queries import parameters as queries
 from shared_db.schema.job_db import AtticJobParameters, InputData, JobParameters, OptimizerParameters
 
@@ -108,6 +108,39 @@ async def test_keeping_parameters_in_the_attic(hands: Hands) -> None:
         1: {0: {"a": "v"}, 1: {"a": "w"}},
         2: {3: {"a": "z"}},
     }
+
+
+@pytest.mark.parametrize(
+    ("chosen", "expected"),
+    [
+        ({"names": ["a"]}, {1: {0: {"a": "x"}, 1: {"a": "w"}}, 2: {3: {"a": "z"}}}),
+        ({"names": []}, {}),
+        ({"cycle": 0}, {1: {0: {"a": "x", "b": "y"}}}),
+        ({"names": ["b", "none"], "cycle": 0}, {1: {0: {"b": "y"}}}),
+        ({"cycle": 9}, {}),
+    ],
+)
+async def test_choosing_from_the_attic(hands: Hands, chosen: Any, expected: Any) -> None:
+    """Some names, one cycle, or both."""
+    await hands.add("Running", "Running")
+    keep = queries.set_attic_parameters
+    await hands.run(keep, {1: {"a": "x", "b": "y"}, 2: {"a": "z"}}, {1: 0, 2: 3})
+    await hands.run(keep, {1: {"a": "w"}}, {1: 1})
+    assert await hands.run(queries.attic_parameters, [1, 2], **chosen) == expected
+
+
+async def test_no_place_for_parameters(hands: Hands, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where DIRAC keeps them elsewhere, to ask for them or to set them names the mend."""
+    await hands.add("Running")
+    monkeypatch.setattr(
+        "shared_db.connection.UnitOfWork.has", lambda _work, table: table is not JobParameters
+    )
+    for attempt in (
+        hands.run(queries.set_job_parameters, {1: {"a": "b"}}),
+        hands.run(queries.job_parameters, [1]),
+    ):
+        with pytest.raises(Foreign, match="--missing-tables"):
+            await attempt
 
 
 async def test_input_data(hands: Hands) -> None:

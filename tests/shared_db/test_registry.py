@@ -291,6 +291,91 @@ def test_subject(registry: Registry) -> None:
     assert registry.subject("ghost", "lab") == "30d95add-f3d5-52b6-b71d-9a11133a00c4"
 
 
+SYNCHRONISED = """
+DiracX
+{
+  CsSync
+  {
+    VOs
+    {
+      lab
+      {
+        UserSubjects
+        {
+          bob = from-the-iam
+          alice = alices-in-lab
+          ghost = x
+          carol =
+        }
+      }
+      third
+      {
+      }
+    }
+  }
+}
+"""
+
+
+def test_subjects_of_identity_providers() -> None:
+    """What DIRAC's synchronisation wrote for a VO comes first, in that VO."""
+    registry = registry_of(TEXT + SYNCHRONISED)
+    assert registry.subject("bob", "lab") == "from-the-iam"
+    assert registry.subject("alice", "lab") == "alices-in-lab"
+    assert registry.subject("alice", "third") == "11111111-2222-3333-4444-555555555555"
+    assert registry.subject("carol", "lab") == registry_of(TEXT).subject("carol", "lab")
+
+
+def test_users_by_subject(registry: Registry) -> None:
+    """Every member of a VO is found by the subject that tokens of that VO have, and nobody else is."""
+    for text in (TEXT, TEXT + SYNCHRONISED):
+        known = registry_of(text)
+        for vo in known.vos:
+            members = {name for group in known.groups_of_vo(vo) for name in known.groups[group].users}
+            for name in known.users:
+                found = known.user_with_subject(known.subject(name, vo), vo)
+                assert found == (known.users[name] if name in members else None)
+    assert registry.user_with_subject(registry.subject("bob", "lab"), "third") is None
+    assert registry.user_with_subject("", "lab") is None
+    assert registry.user_with_subject("x", "nope") is None
+
+
+def test_two_users_with_one_subject() -> None:
+    """The first of them has it, and a warning names both."""
+    text = TEXT.replace("Suspended = lab, other", "Subject = 11111111-2222-3333-4444-555555555555")
+    registry = registry_of(text)
+    found = registry.user_with_subject("11111111-2222-3333-4444-555555555555", "lab")
+    assert found is not None
+    assert found.name == "alice"
+    [warning] = [each for each in registry.warnings if "same Subject" in each]
+    assert "'alice'" in warning
+    assert "'carol'" in warning
+    assert not [each for each in registry_of(TEXT).warnings if "same Subject" in each]
+
+
+def test_who_may_act(registry: Registry) -> None:
+    """Members of a group, unless suspended in its VO."""
+    assert registry.may_act("alice", "lab_user")
+    assert registry.may_act("carol", "zz_group")
+    assert not registry.may_act("carol", "lab_user")
+    assert not registry.may_act("alice", "lab_admin")
+    assert not registry.may_act("ghost", "lab_admin")
+    assert not registry.may_act("alice", "nope")
+    assert not registry.may_act("dave", "no_vo")
+
+
+def test_default_groups_of_vos(registry: Registry) -> None:
+    """The VO's own, else one of the registry's that is the VO's, else the first by name, else none."""
+    assert registry.default_group_of_vo("lab") == "lab_user"
+    assert registry.default_group_of_vo("third") == "zz_group"
+    assert registry.default_group_of_vo("empty") is None
+    assert registry.default_group_of_vo("nope") is None
+    wrong = registry_of(TEXT.replace("      DefaultGroup = lab_user\n", "      DefaultGroup = zz_group\n"))
+    assert wrong.default_group_of_vo("lab") == "lab_user"
+    none = TEXT.replace("      DefaultGroup = lab_user\n", "").replace("nogroup, lab_user", "nogroup")
+    assert registry_of(none).default_group_of_vo("lab") == "lab_admin"
+
+
 def test_warns_of_likely_mistakes(registry: Registry) -> None:
     """What DIRAC passes over in silence is kept as sentences, and the rest is usable."""
     assert registry.warnings == (

@@ -451,6 +451,22 @@ async def test_an_empty_list_of_columns_means_all(databases: Databases, attempt:
         (("count", "eq", 1), "Unknown column count"),
         (("Word", "regex", "["), "Invalid regex ["),
         (("Word", "regex", "(?P<a"), "Invalid regex (?P<a"),
+        (("Word", "regex", "a" * 1001), "A regular expression may have at most 1000 characters"),
+        (
+            ("Word", "regex", "(" * 450 + "a" + ")" * 450),
+            "A regular expression is nested too deeply: write a simpler one",
+        ),
+        *[
+            (("Word", "regex", each), "A regular expression repeats its parts too often: write a simpler one")
+            # Each took the memory of the machine, or a second and more.
+            for each in (
+                "(?:(?:(?:a?){255}){255}){255}",
+                "(?x)(?:(?:a?) { 255 } ) {255}",
+                "(?:a?){,99999}",
+                "(?:a?)#]{2}\n{30000}",
+                ".{9999}" * 100,
+            )
+        ],
         (("Moment", "eq", "yesterday"), "Cannot parse value='yesterday'"),
         (("Moment", "like", "2026%"), "Cannot parse value='2026%'"),
         (("Moment", "eq", "2026-01-01T00:00:00+00:00"), "Cannot parse value='2026-01-01T00:00:00+00:00'"),
@@ -493,6 +509,17 @@ async def test_a_condition_that_means_nothing_is_refused(
         assert (type(found), str(found)) == (InvalidQuery, message)
         counted = await attempt(summarise(work, Samples, ["Word"], conditions))
         assert (type(counted), str(counted)) == (InvalidQuery, message)
+
+
+@pytest.mark.parametrize(
+    "pattern", ["[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", r"\\d{4}", "(ab){2,3}", "a{1,}"]
+)
+async def test_patterns_that_repeat_are_taken(databases: Databases, pattern: str) -> None:
+    """What people look for is small enough."""
+    async with databases.unit_of_work() as work:
+        everything = await find_page(work, Samples, Search())
+        found = await find_page(work, Samples, Search(conditions=[Condition("Word", "regex", pattern)]))
+    assert found.total == sum(bool(re.search(pattern, row["Word"] or "")) for row in everything.rows)
 
 
 async def test_an_unknown_column_is_refused_wherever_it_is_named(databases: Databases) -> None:

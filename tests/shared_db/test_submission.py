@@ -13,7 +13,7 @@ from job_hands import Hands
 
 from shared_db.connection import Databases
 from shared_db.errors import InvalidValue
-from shared_db.queries.jdls import new_job_ids, original_jdls
+from shared_db.queries.jdls import current_jdls, new_job_ids, original_jdls
 from shared_db.queries.submission import confirm_jobs, submit_jobs
 from shared_db.rules.jdl.description import JobRecord, describe
 from shared_db.rules.jdl.policy import DescriptionPolicy, Submitter
@@ -175,6 +175,7 @@ async def test_an_id_without_a_job(hands: Hands) -> None:
     """What DIRAC leaves of a job that it refuses late: the id is spent, its JDL can be read."""
     [job_id] = await hands.run(new_job_ids, ["stored"])
     assert await hands.run(original_jdls, [job_id, 99]) == {job_id: "stored"}
+    assert await hands.run(current_jdls, [job_id, 99]) == {job_id: ""}
     assert await hands.run(new_job_ids, []) == []
     assert (await hands.run(submit_jobs, [Job()])).job_ids == [job_id + 1]
 

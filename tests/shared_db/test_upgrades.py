@@ -39,6 +39,7 @@ OWN_TABLES = {
     "wherry_pilot_secrets",
     "wherry_pilot_logs",
     "wherry_answers",
+    "wherry_matching_holds",
     "wherry_version",
 }
 

@@ -6,7 +6,7 @@ from alembic.operations import Operations
 from sqlalchemy import BigInteger, Column, Index, Integer, MetaData, String, Table, Text
 
 from shared_db.schema.types import BigId, MediumText, Moment, as_dirac_makes_tables
-from shared_db.upgrades.steps import create_tables
+from shared_db.upgrades.steps import add_column, create_tables
 
 revision = "0003"
 down_revision = "0002"
@@ -47,15 +47,24 @@ Table(
     Column("key_hash", String(64), primary_key=True),
     Column("request_hash", String(64), nullable=False),
     Column("status", Integer, nullable=False),
-    Column("headers_json", Text, nullable=False),
-    Column("body_json", MediumText, nullable=False),
+    Column("sealed", MediumText, nullable=False),
     Column("created_at", Moment, nullable=False),
     Index("wherry_answers_created_at", "created_at"),
+)
+
+Table(
+    "wherry_matching_holds",
+    _tables,
+    Column("site", String(100), primary_key=True),
+    Column("attribute", String(32), primary_key=True),
+    Column("value", String(128), primary_key=True),
+    Column("until", Moment, nullable=False),
 )
 
 as_dirac_makes_tables(_tables, collate="utf8mb4_bin")
 
 
 def upgrade(op: Operations) -> None:
-    """Create them."""
+    """Create them; a lease tells when its task is due."""
     create_tables(op, *_tables.sorted_tables)
+    add_column(op, "wherry_leases", Column("due_at", Moment))
