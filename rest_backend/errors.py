@@ -78,7 +78,7 @@ def from_validation(
         item: dict[str, Any] = {**problem, "loc": [*place(problem["loc"]), *problem["loc"]]}
         if "ctx" in item:
             item["ctx"] = {name: _plain(value) for name, value in item["ctx"].items()}
-        item["input"] = _plain(item["input"])
+        item["input"] = _plain(item["input"]) if _is_shallow(item["input"]) else _TOO_DEEP
         details.append(item)
     return RestError(422, details)
 
@@ -97,6 +97,25 @@ def malformed_json(position: int, reason: str) -> RestError:
             }
         ],
     )
+
+
+# How deep a value may nest that is shown; what writes JSON does not write much deeper ones.
+_DEEPEST = 64
+_TOO_DEEP = f"nested more than {_DEEPEST} levels deep"
+
+
+def _is_shallow(value: Any) -> bool:
+    level = [value]
+    for _ in range(_DEEPEST):
+        level = [
+            inner
+            for each in level
+            if isinstance(each, dict | list)
+            for inner in (each.values() if isinstance(each, dict) else each)
+        ]
+        if not level:
+            return True
+    return False
 
 
 def _plain(value: Any) -> Any:

@@ -7,13 +7,24 @@ from http import HTTPStatus
 from inspect import getdoc
 from typing import Any
 
-from pydantic import TypeAdapter
+from pydantic import BaseModel, TypeAdapter
 from pydantic.json_schema import JsonSchemaMode
 
+from rest_backend.http.problems import PROBLEM_JSON, ErrorBody, HTTPValidationError, Problem
 from rest_backend.operations import Operation
 from rest_backend.parameters import Parameters
 
 _REFERENCE = "#/components/schemas/{model}"
+ERROR_MODELS = (ErrorBody, HTTPValidationError, Problem)
+# Statuses that say when to try again.
+_RETRIED = (429, 503)
+_IDEMPOTENCY_KEY = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "description": "A request that is sent again with the same key is not executed again.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]([ -~]*[!-~])?$"},
+}
 
 
 def openapi_document(operations: Sequence[Operation], version: str) -> dict[str, Any]:
@@ -25,6 +36,7 @@ def openapi_document(operations: Sequence[Operation], version: str) -> dict[str,
             wanted.append((operation.name, "validation", operation.body_adapter))
         if operation.response is not None:
             wanted.append((operation.name, "serialization", TypeAdapter(operation.response)))
+    wanted += [(each.__name__, "serialization", TypeAdapter(each)) for each in ERROR_MODELS]
     schemas, definitions = TypeAdapter.json_schemas(wanted, ref_template=_REFERENCE)
     components = definitions.get("$defs", {})
     paths: dict[str, dict[str, Any]] = {}
@@ -37,6 +49,8 @@ def openapi_document(operations: Sequence[Operation], version: str) -> dict[str,
         if operation.parameter_reader is not None:
             described["parameters"], used = _parameters(operation.parameter_reader)
             components |= used
+        if operation.creates:
+            described.setdefault("parameters", []).append(_IDEMPOTENCY_KEY)
         paths.setdefault(operation.path, {})[operation.method.lower()] = described
     return {
         "openapi": "3.1.0",
@@ -62,7 +76,8 @@ def _described(operation: Operation, body: Any, response: Any) -> dict[str, Any]
         "summary": summary,
         "operationId": operation.name,
         "description": f"{description}\n\nPolicy: {policy.rule} {policy.extension}".strip(),
-        "responses": {str(status): _response(operation, status, response) for status in operation.statuses},
+        "responses": {str(status): _response(operation, status, response) for status in operation.statuses}
+        | {str(status): _error(status) for status in errors_of(operation)},
     }
     if body is not None:
         content_type = "application/x-www-form-urlencoded" if operation.form else "application/json"
@@ -87,6 +102,42 @@ def _response(operation: Operation, status: int, schema: Any) -> dict[str, Any]:
     if 200 <= status < 300 and status != HTTPStatus.NO_CONTENT:
         response["content"] = {operation.content_type: {"schema": schema if schema is not None else {}}}
     return response
+
+
+def errors_of(operation: Operation) -> Sequence[int]:
+    """The statuses, other than those of success, that an operation may answer."""
+    errors = {400, 429, 500, 503, *operation.errors}
+    if not operation.policy.public:
+        errors |= {401, 403}
+    if operation.body is not None:
+        errors |= {408, 413, 415, 422}
+    if operation.parameters is not None or operation.creates:
+        errors.add(422)
+    if operation.writes or operation.template.names or 206 in operation.statuses:
+        errors.add(404)
+    if operation.writes:
+        errors.add(409)
+    if 206 in operation.statuses:
+        errors.add(416)
+    return sorted(errors - set(operation.statuses))
+
+
+def _error(status: int) -> dict[str, Any]:
+    model = HTTPValidationError if status == HTTPStatus.UNPROCESSABLE_ENTITY else ErrorBody
+    response: dict[str, Any] = {
+        "description": HTTPStatus(status).phrase,
+        "content": {
+            "application/json": {"schema": _reference(model)},
+            PROBLEM_JSON: {"schema": _reference(Problem)},
+        },
+    }
+    if status in _RETRIED:
+        response["headers"] = {"Retry-After": {"schema": {"type": "string"}}}
+    return response
+
+
+def _reference(model: type[BaseModel]) -> dict[str, str]:
+    return {"$ref": _REFERENCE.format(model=model.__name__)}
 
 
 def _parameters(reader: Parameters) -> tuple[list[dict[str, Any]], dict[str, Any]]:

@@ -8,16 +8,25 @@ work and the meaning of errors are the runner's, so that both shells mean the sa
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
+from urllib.parse import quote
 
 import orjson
 import pydantic
 
-from rest_backend.errors import RestError, from_data_error, from_validation, malformed_json
+from rest_backend.access import Gatekeeper
+from rest_backend.errors import RestError, from_data_error, from_validation
+from rest_backend.idempotency import claim_of, once
+from rest_backend.identity_providers import IdentityProviders
+from rest_backend.messages import Answer, Raw, RestRequest, decode, encode
 from rest_backend.parameters import Parameters, PathTemplate
+from rest_backend.pilot_access import check_pilot
 from rest_backend.principals import Principal
+from rest_backend.revocations import Revocations
+from rest_backend.sandbox_store.store import SandboxStore
 from rest_backend.settings import Settings
 from rest_backend.tokens import TokenIssuer
 from shared_db.cfg import CfgSection
@@ -25,32 +34,30 @@ from shared_db.connection import Databases, UnitOfWork, again
 from shared_db.errors import DataError
 from shared_db.registry import Registry
 
+__all__ = [
+    "Answer",
+    "Context",
+    "Handler",
+    "Operation",
+    "Policy",
+    "Raw",
+    "Resources",
+    "RestRequest",
+    "Runner",
+    "decode",
+    "encode",
+]
 
-@dataclass(frozen=True, slots=True)
-class Raw:
-    """A body that is no JSON, as it is sent."""
 
-    content: bytes
-    content_type: str
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What a handler gives back; ``body`` is made of JSON's types, datetimes and models, or is Raw.
-
-    The unit of work is committed whatever ``status`` says; to raise RestError rolls it back.
-    """
-
-    body: Any = None
-    status: int = 200
-    headers: Mapping[str, str] = field(default_factory=dict)
+# What may stand in a path as it is (RFC 3986, 3.3).
+_IN_PATHS = "/:@!$&'()*+,;=~"
 
 
 @dataclass(frozen=True, slots=True)
 class Resources:
     """What handlers may use besides the database; handed over by the composition root.
 
-    ``cfg`` is the whole configuration that the registry is a section of.
+    ``cfg`` is the whole configuration that the registry is a section of, ``cfg_modified`` when it was changed.
     """
 
     databases: Databases
@@ -58,22 +65,22 @@ class Resources:
     issuer: TokenIssuer
     settings: Settings = field(default_factory=Settings)
     cfg: Callable[[], CfgSection] = CfgSection
+    cfg_modified: Callable[[], datetime] = lambda: datetime.fromtimestamp(0, UTC)
+    identity_providers: IdentityProviders = field(default_factory=lambda: IdentityProviders({}))
+    revocations: Revocations = field(default_factory=Revocations)
+    sandboxes: SandboxStore | None = None
 
+    @property
+    def sandbox_store(self) -> SandboxStore:
+        """Where the files of sandboxes are.  Raises RestError 503 where nowhere is."""
+        if self.sandboxes is None:
+            raise RestError(503, "This server keeps no sandboxes")
+        return self.sandboxes
 
-@dataclass(frozen=True, slots=True)
-class RestRequest:
-    """A request in either shell; ``body`` is made of JSON's types, None when there is none.
-
-    ``query``: several values of one name are a list.  ``headers`` have names in lower case.  ``base_url`` has
-    no trailing slash.
-    """
-
-    method: str
-    path: str
-    query: Mapping[str, Any] = field(default_factory=dict)
-    body: Any = None
-    base_url: str = ""
-    headers: Mapping[str, str] = field(default_factory=dict)
+    @property
+    def gatekeeper(self) -> Gatekeeper:
+        """What says whom an access token lets in."""
+        return Gatekeeper(self.issuer, self.registry, self.revocations)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +134,10 @@ class Operation:
     ``writes``: the unit of work may change rows.  ``transactional``: one unit of work around policy and
     handler; without, the handler asks for its own, so that none is open while it waits for others than the
     database.
+
+    ``creates``: to run it twice makes more than to run it once; a request that says so with an
+    ``Idempotency-Key`` is run once (:mod:`rest_backend.idempotency`).  ``errors``: statuses it may answer
+    beside those that follow from the other fields (:mod:`rest_backend.openapi`).
     """
 
     name: str
@@ -144,6 +155,13 @@ class Operation:
     transactional: bool = True
     extension: bool = False
     documented: bool = True
+    creates: bool = False
+    errors: Sequence[int] = ()
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for what the runner could not keep its promise about."""
+        if self.creates and not (self.writes and self.transactional):
+            raise ValueError(f"{self.name}: what creates must write, in the runner's unit of work")
 
     @property
     def tag(self) -> str:
@@ -188,24 +206,37 @@ class Runner:
     def find(self, method: str, path: str) -> Operation:
         """The operation for a request.
 
+        ``HEAD`` finds what ``GET`` does: the same answer, whose body is not sent.
+
         Raises RestError: 404, 405 with ``Allow``, or 307 to the same path with or without its last slash.
         """
         methods = self._methods(path)
         if methods is None:
             other = path[:-1] if path.endswith("/") else f"{path}/"
             if self._methods(other) is not None:
-                raise RestError(307, "Temporary Redirect", {"Location": other})
+                raise RestError(307, "Temporary Redirect", {"Location": quote(other, safe=_IN_PATHS)})
             raise RestError(404, "Not Found")
-        if method not in methods:
-            raise RestError(405, "Method Not Allowed", {"Allow": ", ".join(methods)})
-        return methods[method]
+        operation = methods.get("GET" if method == "HEAD" else method)
+        if operation is None:
+            raise RestError(405, "Method Not Allowed", {"Allow": ", ".join(_allowed(methods))})
+        return operation
+
+    def methods(self, path: str) -> Sequence[str]:
+        """The methods that a path has; none for an unknown path."""
+        methods = self._methods(path)
+        return [] if methods is None else _allowed(methods)
 
     def _methods(self, path: str) -> Mapping[str, Operation] | None:
         """The operations on a path; one that is written out goes before one with parts in braces."""
         methods = self._by_path.get(path)
         if methods is not None:
             return methods
-        return next((methods for template, methods in self._templates if template.matches(path)), None)
+        found: dict[str, Operation] = {}
+        for template, several in self._templates:
+            if template.matches(path):
+                # Of two that fit (`…/sandbox/output`, `…/sandbox/{sandbox_type}`) each has its methods.
+                found = {**several, **found}
+        return found or None
 
     async def run(self, operation: Operation, request: RestRequest, principal: Principal | None) -> Answer:
         """Validate, open the unit of work, check the policy, handle.  Raises RestError."""
@@ -214,16 +245,23 @@ class Runner:
         if operation.body_adapter is not None:
             body = _validated(operation.body_adapter, body)
 
-        async def handled(work: UnitOfWork | None) -> Answer:
+        async def admitted(work: UnitOfWork | None) -> Context:
             context = Context(principal, work, self.resources, request)
+            await check_pilot(principal, operation.path, self.resources.databases, work)
             await operation.policy.check(context, body, parameters)
-            return await operation.handler(context, body, parameters)
+            return context
+
+        async def handled(work: UnitOfWork | None) -> Answer:
+            return await operation.handler(await admitted(work), body, parameters)
 
         async def attempt() -> Answer:
             async with self.resources.databases.unit_of_work(write=operation.writes) as work:
                 return await handled(work)
 
+        claim = claim_of(operation.name, request, principal) if operation.creates else None
         try:
+            if claim is not None:
+                return await once(self.resources.databases, claim, admitted, handled)
             return await (again(attempt) if operation.transactional else handled(None))
         except DataError as error:
             raise from_data_error(error) from error
@@ -235,6 +273,8 @@ class Runner:
         """
         try:
             answer = await self.run(self.find(request.method, request.path), request, principal)
+            if request.method == "HEAD":
+                return replace(answer, body=None)
             if isinstance(answer.body, Raw):
                 return answer
             return Answer(orjson.loads(encode(answer.body)), answer.status, answer.headers)
@@ -243,29 +283,13 @@ class Runner:
             return Answer(detail, error.status, error.headers)
 
 
+def _allowed(methods: Mapping[str, Operation]) -> Sequence[str]:
+    """What ``Allow`` says of a path."""
+    return [*methods, *(["HEAD"] if "GET" in methods else []), "OPTIONS"]
+
+
 def _validated(adapter: pydantic.TypeAdapter[Any], body: Any) -> Any:
     try:
         return adapter.validate_python(body)
     except pydantic.ValidationError as error:
         raise from_validation(error, lambda _location: ["body"]) from error
-
-
-def encode(value: Any) -> bytes:
-    """JSON, with DiracX's form of times (``2026-11-21T20:56:16Z``, no microseconds when zero)."""
-    return orjson.dumps(value, default=_model, option=orjson.OPT_UTC_Z | orjson.OPT_NON_STR_KEYS)
-
-
-def _model(value: Any) -> Any:
-    if isinstance(value, pydantic.BaseModel):
-        return value.model_dump()
-    raise TypeError(f"{type(value).__name__} cannot be sent as JSON")
-
-
-def decode(data: bytes) -> Any:
-    """A request body; nothing at all is None.  Raises RestError 422 for what is no JSON."""
-    if not data:
-        return None
-    try:
-        return orjson.loads(data)
-    except orjson.JSONDecodeError as error:
-        raise malformed_json(error.pos, error.msg) from error

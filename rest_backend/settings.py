@@ -10,6 +10,9 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
+from shared_db.queries.leases import Terms
+from shared_db.rules.stalling import JobPatience, Keeping, PilotPatience
+
 DIRAC_CLIENT_ID = "myDIRACClientID"
 
 
@@ -83,14 +86,50 @@ class SandboxSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class PilotSettings:
+    """Pilots that call with tokens of their own, and what is kept of them.
+
+    ``refresh_lifetime``: how long a pilot can prolong its access, at most as long as it lives.
+    ``lines_per_message``, ``longest_line`` (characters): of what it says.  ``largest_output``: bytes of its
+    standard output, and of its standard error; of more the end is kept.  ``log_lifetime`` None: logs stay
+    until the pilot is deleted.
+    """
+
+    refresh_lifetime: timedelta = timedelta(days=7)
+    lines_per_message: int = 1_000
+    longest_line: int = 8_000
+    largest_output: int = 1024 * 1024
+    log_lifetime: timedelta | None = timedelta(days=30)
+
+
+@dataclass(frozen=True, slots=True)
+class TaskSettings:
+    """Periodic tasks.
+
+    ``jobs``: whether those on DIRAC's tables are done; None: where Wherry made the tables, since DIRAC's own
+    agents do them elsewhere.  ``proxy_log``: how long it is kept.
+    """
+
+    jobs: bool | None = None
+    terms: Terms = field(default_factory=Terms)
+    patience: JobPatience = field(default_factory=JobPatience)
+    keeping: Keeping = field(default_factory=Keeping)
+    pilots: PilotPatience = field(default_factory=PilotPatience)
+    proxy_log: timedelta = timedelta(days=180)
+
+
+@dataclass(frozen=True, slots=True)
 class HttpSettings:
     """The HTTP shell.
 
+    ``public_url``: where clients reach it, without a last slash; empty: as each request says it.
     ``cors_origins``: web pages of these origins may call.  ``requests_per_minute``: of one token, or of one
-    address without a token; 0: as many as come.
+    address without a token; 0: as many as come.  ``body_seconds``: how long a body may take to come.
     """
 
+    public_url: str = ""
     largest_body: int = 16 * 1024 * 1024
+    body_seconds: float = 60.0
     cors_origins: tuple[str, ...] = ()
     requests_per_minute: int = 0
     oldest_client: str = "0.0.1a1"
@@ -103,4 +142,6 @@ class Settings:
     auth: AuthSettings = AuthSettings()
     jobs: JobSettings = JobSettings()
     sandboxes: SandboxSettings = SandboxSettings()
+    pilots: PilotSettings = PilotSettings()
     http: HttpSettings = HttpSettings()
+    tasks: TaskSettings = TaskSettings()

@@ -1,0 +1,1 @@
+"""What HTTP adds to an operation: compression, CORS, limits, problem details, connections."""

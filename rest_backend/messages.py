@@ -1,0 +1,69 @@
+"""Requests and answers as both shells carry them, and their JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+import pydantic
+
+from rest_backend.errors import malformed_json
+
+
+@dataclass(frozen=True, slots=True)
+class Raw:
+    """A body that is no JSON, as it is sent."""
+
+    content: bytes
+    content_type: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a handler gives back; ``body`` is made of JSON's types, datetimes and models, or is Raw.
+
+    The unit of work is committed whatever ``status`` says; to raise RestError rolls it back.
+    """
+
+    body: Any = None
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class RestRequest:
+    """A request in either shell; ``body`` is made of JSON's types, None when there is none.
+
+    ``query``: several values of one name are a list.  ``headers`` have names in lower case.  ``base_url`` has
+    no trailing slash.
+    """
+
+    method: str
+    path: str
+    query: Mapping[str, Any] = field(default_factory=dict)
+    body: Any = None
+    base_url: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+def encode(value: Any) -> bytes:
+    """JSON, with DiracX's form of times (``2026-11-21T20:56:16Z``, no microseconds when zero)."""
+    return orjson.dumps(value, default=_model, option=orjson.OPT_UTC_Z | orjson.OPT_NON_STR_KEYS)
+
+
+def _model(value: Any) -> Any:
+    if isinstance(value, pydantic.BaseModel):
+        return value.model_dump()
+    raise TypeError(f"{type(value).__name__} cannot be sent as JSON")
+
+
+def decode(data: bytes) -> Any:
+    """A request body; nothing at all is None.  Raises RestError 422 for what is no JSON."""
+    if not data:
+        return None
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError as error:
+        raise malformed_json(error.pos, error.msg) from error
