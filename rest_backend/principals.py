@@ -9,7 +9,10 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """The caller; ``subject`` is the bare one, tokens carry ``vo:subject`` (rest-diracx.md, section 3)."""
+    """The caller; ``subject`` is the bare one, tokens carry ``vo:subject`` (rest-diracx.md, section 3).
+
+    ``pilot_stamp``: of a pilot that calls with a token of its own; it has no properties, group or user name.
+    """
 
     subject: str
     vo: str
@@ -17,6 +20,7 @@ class Principal:
     username: str
     properties: tuple[str, ...]
     policies: Mapping[str, Any] = field(default_factory=dict)
+    pilot_stamp: str = ""
 
     def has(self, *properties: str) -> bool:
         """True when the caller holds at least one of the properties."""

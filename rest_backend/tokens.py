@@ -1,129 +1,47 @@
-"""Signing keys, access and refresh tokens (rest-diracx.md, section 3).
+"""Access and refresh tokens (rest-diracx.md, section 3): minted, and verified by their signature.
 
-The header's ``alg`` is the literal ``Ed25519``, as DiracX writes it.
+The header's ``alg`` is the literal ``Ed25519``, as DiracX writes it, or ``RS256``.  Whether the caller may
+still act is another question (:mod:`rest_backend.access`).
 """
 
 from __future__ import annotations
 
-import base64
-import json
 import secrets
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import jwt
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from jwt.algorithms import OKPAlgorithm
 
 from rest_backend.errors import Unauthorized
+from rest_backend.keys import KeySet
 from rest_backend.principals import Principal
-from shared_db.private_file import create_private_file
 
-ALGORITHM = "Ed25519"
-if ALGORITHM not in jwt.PyJWS().get_algorithms():
-    jwt.register_algorithm(ALGORITHM, OKPAlgorithm())
-
-
-class KeyFileError(Exception):
-    """The key file cannot be used; the text names it and the mend."""
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class SigningKey:
-    """One Ed25519 key pair with its id."""
-
-    key_id: str
-    private: Ed25519PrivateKey
-
-    def public_jwk(self) -> dict[str, Any]:
-        """The public half as a JSON web key."""
-        return {
-            "crv": "Ed25519",
-            "x": _base64url(self.private.public_key().public_bytes_raw()),
-            "key_ops": ["sign", "verify"],
-            "alg": ALGORITHM,
-            "kid": self.key_id,
-            "kty": "OKP",
-        }
-
-    def private_jwk(self) -> dict[str, Any]:
-        """Both halves: a secret."""
-        return {**self.public_jwk(), "d": _base64url(self.private.private_bytes_raw())}
-
-
-class KeySet:
-    """The keys of one issuer: all are published, the first signs."""
-
-    def __init__(self, keys: Sequence[SigningKey]) -> None:
-        self._keys = tuple(keys)
-        self._public = {key.key_id: key.private.public_key() for key in keys}
-
-    @property
-    def signing(self) -> SigningKey:
-        """The key that signs new tokens."""
-        return self._keys[0]
-
-    def public_key(self, key_id: str) -> Ed25519PublicKey | None:
-        """The key that verifies what was signed under an id."""
-        return self._public.get(key_id)
-
-    def published(self) -> dict[str, Any]:
-        """The public JWKS document."""
-        return {"keys": [key.public_jwk() for key in self._keys]}
-
-    @classmethod
-    def load_or_create(cls, path: Path) -> KeySet:
-        """Keys from a private JWKS file, which is made (readable by its owner only) when it is not there.
-
-        Raises KeyFileError, naming the mend.
-        """
-        if not path.exists():
-            cls._create(path)
-        try:
-            keys = [_parse_key(each) for each in json.loads(path.read_text())["keys"]]
-        except (OSError, AttributeError, ValueError, KeyError, TypeError) as error:
-            raise KeyFileError(
-                f"{path}: no usable private JWKS ({error!r}): restore it, or remove it to have a new one made"
-                " (tokens signed with the old keys then end)"
-            ) from error
-        if not keys:
-            raise KeyFileError(f"{path}: holds no key: remove it to have a new one made")
-        return cls(keys)
-
-    @staticmethod
-    def _create(path: Path) -> None:
-        key = SigningKey(secrets.token_hex(16), Ed25519PrivateKey.generate())
-        try:
-            create_private_file(path, json.dumps({"keys": [key.private_jwk()]}))
-        except OSError as error:
-            raise KeyFileError(
-                f"{path}: cannot be made ({error}): name a writable file in auth: keys:"
-            ) from error
-
-
-def _parse_key(jwk: Mapping[str, Any]) -> SigningKey:
-    if jwk.get("kty") != "OKP" or jwk.get("crv") != "Ed25519":
-        raise ValueError("only Ed25519 keys (kty OKP) can sign")
-    raw = base64.urlsafe_b64decode(jwk["d"] + "=" * (-len(jwk["d"]) % 4))
-    return SigningKey(str(jwk["kid"]), Ed25519PrivateKey.from_private_bytes(raw))
-
-
-def _base64url(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+# So many tokens whose signature was verified are remembered: to verify one takes a tenth of a millisecond.
+MOST_REMEMBERED = 2000
+_FAMILY_BITS = (1 << 62) - 1
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class AccessToken:
-    """A signed token with what it says; ``expires`` is in epoch seconds."""
+    """A signed token with what it says; ``expires`` is in epoch seconds.
+
+    ``jti``: a UUIDv7, which tells the time of issue, and the family of refresh tokens that it comes from
+    (:func:`family_mark`).
+    """
 
     text: str
     principal: Principal
     expires: float
+    jti: uuid.UUID
+
+    @property
+    def issued(self) -> datetime:
+        """When it was issued, to the millisecond."""
+        return datetime.fromtimestamp((self.jti.int >> 80) / 1000, UTC)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -136,42 +54,70 @@ class RefreshToken:
     expires: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class RefreshClaims:
+    """What a refresh token says."""
+
+    jti: str
+    legacy_exchange: bool
+
+
+class RefreshRefused(Exception):
+    """A refresh token that proves nothing: ``error: reason``, in DiracX's words."""
+
+
 class TokenIssuer:
-    """Mints tokens, and verifies access tokens."""
+    """Mints tokens, and verifies what they say by their signature.
+
+    ``keys``: or what gives them, where they may change.
+    """
 
     def __init__(
         self,
-        keys: KeySet,
+        keys: KeySet | Callable[[], KeySet],
         issuer: str,
         lifetime: timedelta = timedelta(minutes=20),
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self.keys = keys
+        self._keys = keys
         self.issuer = issuer
         self._lifetime = lifetime
         self._clock = clock
+        self._remembered: dict[str, AccessToken] = {}
+        self._remembered_for = self.keys
+
+    @property
+    def keys(self) -> KeySet:
+        """The keys in force."""
+        return self._keys if isinstance(self._keys, KeySet) else self._keys()
+
+    @property
+    def lifetime(self) -> timedelta:
+        """How long new access tokens last."""
+        return self._lifetime
 
     @property
     def access_seconds(self) -> int:
-        """How long new access tokens last."""
+        """The same in seconds."""
         return int(self._lifetime.total_seconds())
 
-    def mint(self, principal: Principal) -> AccessToken:
-        """An access token for a caller whose rights were established by other means."""
+    def mint(self, principal: Principal, *, family: str = "") -> AccessToken:
+        """An access token for a caller whose rights were established by other means.
+
+        ``family``: of the refresh token that it is issued with or for.
+        """
         now = self._clock()
         expires = int(now + self._lifetime.total_seconds())
+        jti = uuid7(now, family)
         claims = {
-            "jti": str(uuid7(now)),
+            "jti": str(jti),
             "exp": expires,
             "sub": f"{principal.vo}:{principal.subject}",
             "vo": principal.vo,
-            "dirac_group": principal.group,
-            "preferred_username": principal.username,
             "iss": self.issuer,
-            "dirac_properties": list(principal.properties),
-            "dirac_policies": dict(principal.policies),
+            **_who(principal),
         }
-        return AccessToken(self._sign(claims), principal, expires)
+        return AccessToken(self._sign(claims), principal, expires, jti)
 
     def mint_refresh(self, until: datetime, *, legacy_exchange: bool = False) -> RefreshToken:
         """A refresh token that ends with ``until``; it is good for as long as its row says.
@@ -179,15 +125,20 @@ class TokenIssuer:
         ``legacy_exchange``: it is given for a DIRAC proxy.
         """
         now = self._clock()
-        jti, expires = str(uuid7(now)), int(until.timestamp())
-        text = self._sign(
-            {"jti": jti, "exp": expires, "legacy_exchange": legacy_exchange, "dirac_policies": {}}
-        )
-        return RefreshToken(text, jti, datetime.fromtimestamp(now, UTC), datetime.fromtimestamp(expires, UTC))
+        created = datetime.fromtimestamp(now, UTC)
+        expires = datetime.fromtimestamp(int(until.timestamp()), UTC)
+        jti = str(uuid7(now))
+        return RefreshToken(self.sign_refresh(jti, expires, legacy_exchange), jti, created, expires)
+
+    def sign_refresh(self, jti: str, expires: datetime, legacy_exchange: bool) -> str:
+        """The text of a refresh token that has a row already."""
+        end = int(expires.timestamp())
+        claims = {"jti": jti, "exp": end, "legacy_exchange": legacy_exchange, "dirac_policies": {}}
+        return self._sign(claims)
 
     def _sign(self, claims: Mapping[str, Any]) -> str:
         key = self.keys.signing
-        return jwt.encode(dict(claims), key.private, algorithm=ALGORITHM, headers={"kid": key.key_id})
+        return jwt.encode(dict(claims), key.private, algorithm=key.algorithm, headers={"kid": key.key_id})
 
     def verify(self, text: str) -> Principal:
         """The caller a token proves.  Raises Unauthorized: ``Invalid JWT``."""
@@ -195,27 +146,76 @@ class TokenIssuer:
 
     def verify_access(self, text: str) -> AccessToken:
         """A token with what it proves.  Raises Unauthorized: ``Invalid JWT``."""
+        keys = self.keys
+        if self._remembered_for is not keys or len(self._remembered) > MOST_REMEMBERED:
+            self._remembered, self._remembered_for = {}, keys
+        known = self._remembered.get(text)
+        if known is not None and known.expires > time.time():
+            return known
         try:
-            key = self.keys.public_key(jwt.get_unverified_header(text).get("kid", ""))
-            if key is None:
-                raise Unauthorized("Invalid JWT")
-            claims = jwt.decode(
-                text,
-                key,
-                algorithms=[ALGORITHM],
-                issuer=self.issuer,
-                options={"require": ["iss", "jti", "exp", "sub"], "verify_aud": False},
-            )
-            uuid.UUID(claims["jti"])
-            return AccessToken(text, _principal(claims), claims["exp"])
+            claims = _decoded(keys, text, issuer=self.issuer, required=["iss", "jti", "exp", "sub"])
+            token = AccessToken(text, _principal(claims), claims["exp"], uuid.UUID(claims["jti"]))
         except (jwt.InvalidTokenError, AttributeError, KeyError, TypeError, ValueError) as error:
             raise Unauthorized("Invalid JWT") from error
+        self._remembered[text] = token
+        return token
+
+    def verify_refresh(self, text: str) -> RefreshClaims:
+        """What a refresh token says; its row says what it is good for.  Raises RefreshRefused."""
+        try:
+            claims = _decoded(self.keys, text, issuer=None, required=["jti", "exp", "legacy_exchange"])
+            return RefreshClaims(str(uuid.UUID(claims["jti"])), bool(claims["legacy_exchange"]))
+        except jwt.ExpiredSignatureError as error:
+            raise RefreshRefused("expired_token: The token is expired") from error
+        except (jwt.InvalidSignatureError, jwt.InvalidAlgorithmError) as error:
+            raise RefreshRefused("bad_signature: The signature is not ours") from error
+        except jwt.MissingRequiredClaimError as error:
+            raise RefreshRefused(f"missing_claim: Missing claim: '{error.claim}'") from error
+        except (jwt.InvalidTokenError, AttributeError, TypeError, ValueError) as error:
+            raise RefreshRefused("decode_error: Invalid JSON Web Signature") from error
+
+
+def _decoded(keys: KeySet, text: str, *, issuer: str | None, required: list[str]) -> Mapping[str, Any]:
+    """The claims of a token that one of our keys signed.  Raises InvalidTokenError and kin."""
+    key = keys.key(jwt.get_unverified_header(text).get("kid", ""))
+    if key is None:
+        raise jwt.InvalidSignatureError("no key of ours")
+    options: dict[str, Any] = {"require": required, "verify_aud": False}
+    claims: Mapping[str, Any] = jwt.decode(
+        text,
+        key.private.public_key(),
+        algorithms=[key.algorithm],
+        issuer=issuer,
+        options=options,  # type: ignore[arg-type]  # a TypedDict of PyJWT's
+    )
+    return claims
+
+
+def _who(principal: Principal) -> dict[str, Any]:
+    """The claims that say what a caller is: a pilot is its stamp and has no rights of a group."""
+    if principal.pilot_stamp:
+        return {"pilot_stamp": principal.pilot_stamp}
+    return {
+        "dirac_group": principal.group,
+        "preferred_username": principal.username,
+        "dirac_properties": list(principal.properties),
+        "dirac_policies": dict(principal.policies),
+    }
+
+
+def pilot(vo: str, stamp: str) -> Principal:
+    """A pilot that calls with a token of its own (rest-diracx.md, section 7)."""
+    return Principal(stamp, vo, "", "", (), pilot_stamp=stamp)
 
 
 def _principal(claims: Mapping[str, Any]) -> Principal:
     vo, _, subject = claims["sub"].partition(":")
     if vo != claims["vo"]:
         raise ValueError("sub does not begin with the VO")
+    if "pilot_stamp" in claims:
+        if not subject or claims["pilot_stamp"] != subject:
+            raise ValueError("sub does not end with the stamp")
+        return pilot(vo, subject)
     return Principal(
         subject=subject,
         vo=vo,
@@ -226,9 +226,17 @@ def _principal(claims: Mapping[str, Any]) -> Principal:
     )
 
 
-def uuid7(now: float) -> uuid.UUID:
-    """A UUID of version 7 (RFC 9562, 5.7): its first 48 bits are the time in milliseconds."""
+def uuid7(now: float, family: str = "") -> uuid.UUID:
+    """A UUID of version 7 (RFC 9562, 5.7): its first 48 bits are the time in milliseconds.
+
+    Its last 62 bits are random, or those of ``family``, so that an access token tells its family and yet has
+    no claim that DiracX's have not.
+    """
     milliseconds = int(now * 1000) & (1 << 48) - 1
-    random = secrets.randbits(74)
-    value = milliseconds << 80 | 0x7 << 76 | (random >> 62) << 64 | 0b10 << 62 | random & (1 << 62) - 1
-    return uuid.UUID(int=value)
+    mark = family_mark(uuid.UUID(family)) if family else secrets.randbits(62)
+    return uuid.UUID(int=milliseconds << 80 | 0x7 << 76 | secrets.randbits(12) << 64 | 0b10 << 62 | mark)
+
+
+def family_mark(token_id: uuid.UUID) -> int:
+    """What is the same in the ids of a family's first refresh token and of all its access tokens."""
+    return token_id.int & _FAMILY_BITS
