@@ -1,0 +1,1 @@
+"""Periodic tasks: what they are (:mod:`table`), and who does them when (:mod:`runner`)."""
