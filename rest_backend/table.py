@@ -9,7 +9,33 @@ from typing import Any
 from rest_backend.openapi import openapi_document
 from rest_backend.operations import Answer, Context, Operation
 from rest_backend.policies.common import PUBLIC
-from rest_backend.resources import auth, health, jobs, pilots
+from rest_backend.resources import (
+    auth,
+    authorization_flow,
+    configuration,
+    device_flow,
+    docs,
+    health,
+    job_details,
+    job_management,
+    job_reports,
+    job_submission,
+    jobs,
+    matching,
+    pilot_internal,
+    pilot_jobs,
+    pilot_logs,
+    pilot_outputs,
+    pilot_removal,
+    pilot_secrets,
+    pilot_tokens,
+    pilots,
+    resource_status,
+    sandboxes,
+    site_mask,
+    task_queues,
+    well_known,
+)
 
 
 async def openapi(_context: Context, _body: None, _query: None) -> Answer:
@@ -24,8 +50,29 @@ def _document() -> dict[str, Any]:
 
 OPERATIONS: tuple[Operation, ...] = (
     *auth.OPERATIONS,
+    *authorization_flow.OPERATIONS,
+    *device_flow.OPERATIONS,
+    *well_known.OPERATIONS,
+    *configuration.OPERATIONS,
+    *docs.OPERATIONS,
     *health.OPERATIONS,
     *jobs.OPERATIONS,
+    *job_submission.OPERATIONS,
+    *job_management.OPERATIONS,
+    *job_reports.OPERATIONS,
+    *job_details.OPERATIONS,
     *pilots.OPERATIONS,
+    *pilot_removal.OPERATIONS,
+    *pilot_jobs.OPERATIONS,
+    *pilot_logs.OPERATIONS,
+    *pilot_outputs.OPERATIONS,
+    *pilot_secrets.OPERATIONS,
+    *pilot_tokens.OPERATIONS,
+    *pilot_internal.OPERATIONS,
+    *resource_status.OPERATIONS,
+    *sandboxes.OPERATIONS,
+    *matching.OPERATIONS,
+    *task_queues.OPERATIONS,
+    *site_mask.OPERATIONS,
     Operation("openapi", "GET", "/api/openapi.json", openapi, PUBLIC, documented=False),
 )

@@ -1,11 +1,57 @@
-"""Bodies of the routes of jobs."""
+"""Ids and statuses of jobs, in the bodies of their routes."""
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
+from typing import Annotated
 
-from pydantic import BaseModel
+from pydantic import AfterValidator, AwareDatetime, BaseModel, Field
+
+from shared_db.queries.conditions import LARGEST_NUMBER
+
+
+def _storable(number: int) -> int:
+    if abs(number) >= LARGEST_NUMBER:
+        raise ValueError("no job can have this id")
+    return number
+
+
+# The schema says nothing of the bound, which DiracX's has not.
+JobId = Annotated[int, AfterValidator(_storable)]
+
+
+def _in_utc(moment: datetime) -> datetime:
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError("no such time in UTC") from error
+
+
+# An aware time, in UTC.
+Moment = Annotated[AwareDatetime, AfterValidator(_in_utc)]
+
+# Of one request: as many as a page of a search can have, and as many whose details fit into one answer.
+MOST_JOBS = 10_000
+MOST_DETAILED_JOBS = 1_000
+
+
+class JobIds(BaseModel):
+    """Some jobs."""
+
+    job_ids: list[JobId]
+
+
+class SomeJobIds(BaseModel):
+    """Some jobs, of which so many can be worked on at once."""
+
+    job_ids: Annotated[list[JobId], Field(min_length=1, max_length=MOST_JOBS)]
+
+
+class OneJob(BaseModel):
+    """The job that a path names."""
+
+    job_id: JobId
 
 
 class JobStatus(StrEnum):
@@ -63,4 +109,4 @@ class SetJobStatusReturn(BaseModel):
 
 
 # Times must be aware; the handler says so in DiracX's words.
-JobStatusUpdates = dict[int, dict[datetime, JobStatusUpdate]]
+JobStatusUpdates = dict[JobId, dict[datetime, JobStatusUpdate]]

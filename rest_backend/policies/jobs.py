@@ -1,32 +1,81 @@
-"""Who may do what with jobs (rest-diracx.md, 6.1)."""
+"""Who may do what with jobs (rest-diracx.md, 6.1).
+
+A pilot that calls with a token of its own has routes of its own and none of these.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from rest_backend.errors import Forbidden
 from rest_backend.operations import Context, Policy
-from rest_backend.policies.common import anyone
 from rest_backend.principals import Principal
 from shared_db.queries.jobs import job_attributes
+from shared_db.rules.site import site_jobs
+
+_NO_PILOT = "A pilot's own token is refused."
+
+
+async def _create_jobs(context: Context, _body: Any, _parameters: Any) -> None:
+    caller = context.caller
+    if not caller.has("NormalUser") or caller.pilot_stamp or not (caller.username and caller.group):
+        raise Forbidden
+
+
+CREATE_JOBS = Policy("create-jobs", f"NormalUser. {_NO_PILOT}", _create_jobs)
+
+
+async def _query_jobs(context: Context, _body: Any, _parameters: Any) -> None:
+    if context.caller.pilot_stamp:
+        raise Forbidden
+
 
 QUERY_JOBS = Policy(
     "query-jobs",
-    "JobAdministrator or NormalUser.",
-    anyone,
-    extension="monitoring-for-all: anybody with a token, about any job, as JobMonitoring answers"
-    " every known caller (GlobalJobsInfo is not asked).",
+    "JobAdministrator or NormalUser; own jobs only where GlobalJobsInfo is False, but for JobAdministrator."
+    f" {_NO_PILOT}",
+    _query_jobs,
+    extension="monitoring-for-all: anybody else with a token, as JobMonitoring answers every known caller;"
+    " where GlobalJobsInfo is False, JobMonitor and GenericPilot see all jobs too.",
 )
 
 
-async def _manage_jobs(context: Context, updates: Mapping[int, Any], _parameters: Any) -> None:
+def sees_all_jobs(context: Context) -> bool:
+    """False when a caller's questions are limited to the own jobs."""
     caller = context.caller
-    if caller.has("JobAdministrator", "GenericPilot"):
-        return
-    rows = await job_attributes(context.work, updates, ["Owner", "OwnerGroup"])
-    if not rows or len(rows) != len(updates) or not all(_controls(caller, row) for row in rows):
+    if caller.has("JobAdministrator", "JobMonitor", "GenericPilot"):
+        return True
+    return site_jobs(context.resources.cfg(), caller.vo).all_may_look
+
+
+async def _manage_jobs(context: Context, body: Any, parameters: Any) -> None:
+    await _control(context, body, parameters, ("JobAdministrator", "GenericPilot"))
+
+
+async def _own_jobs(context: Context, body: Any, parameters: Any) -> None:
+    await _control(context, body, parameters, ("JobAdministrator",))
+
+
+async def _control(context: Context, body: Any, parameters: Any, masters: Collection[str]) -> None:
+    """Refuses whoever has none of the properties ``masters`` and is not in control of all jobs named."""
+    caller = context.caller
+    if caller.pilot_stamp:
         raise Forbidden
+    if caller.has(*masters):
+        return
+    wanted = set(_named(body, parameters))
+    rows = await job_attributes(context.work, wanted, ["Owner", "OwnerGroup"])
+    if not rows or len(rows) != len(wanted) or not all(_controls(caller, row) for row in rows):
+        raise Forbidden
+
+
+def _named(body: Any, parameters: Any) -> Collection[int]:
+    """The jobs that a request is about: of its path, of its list, or those that its body has an entry for."""
+    if hasattr(parameters, "job_id"):
+        return [parameters.job_id]
+    ids: Collection[int] = body if isinstance(body, Mapping) else body.job_ids
+    return ids
 
 
 def _controls(caller: Principal, job: Any) -> bool:
@@ -35,14 +84,24 @@ def _controls(caller: Principal, job: Any) -> bool:
     return owns or shares
 
 
-MANAGE_JOBS = Policy(
-    "manage-jobs",
-    "JobAdministrator and GenericPilot: any job. NormalUser: jobs that all exist and are his (Owner and VO).",
-    _manage_jobs,
-    extension=(
-        "job-owner: an owner may manage his jobs from any of his groups, as in DIRAC 9. "
-        "job-sharing: a member of a group with JobSharing may manage the jobs of that group."
-    ),
+_SHARED = (
+    "job-owner: an owner may {verb} his jobs from any of his groups, as in DIRAC 9. "
+    "job-sharing: a member of a group with JobSharing may {verb} the jobs of that group."
 )
 
-POLICIES = (QUERY_JOBS, MANAGE_JOBS)
+MANAGE_JOBS = Policy(
+    "manage-jobs",
+    "JobAdministrator and GenericPilot: any job. NormalUser: jobs that all exist and are his (Owner and VO)."
+    f" {_NO_PILOT}",
+    _manage_jobs,
+    extension=_SHARED.format(verb="manage"),
+)
+
+OWN_JOBS = Policy(
+    "own-jobs",
+    f"JobAdministrator: any job. NormalUser: jobs that all exist and are his (Owner and VO). {_NO_PILOT}",
+    _own_jobs,
+    extension=_SHARED.format(verb="use"),
+)
+
+POLICIES = (CREATE_JOBS, QUERY_JOBS, MANAGE_JOBS, OWN_JOBS)

@@ -1,23 +1,19 @@
-"""Jobs: search and status updates (rest-diracx.md, section 6)."""
+"""Jobs: search and summary (rest-diracx.md, 6.3)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Any
 
-from rest_backend.errors import Forbidden, RestError
-from rest_backend.models.jobs import JobStatusQuery, JobStatusUpdate, JobStatusUpdates, SetJobStatusReturn
-from rest_backend.models.search import Paging, SearchParams
+from rest_backend.models.search import Paging, SearchParams, SummaryParams
 from rest_backend.operations import Answer, Context, Operation
-from rest_backend.policies.jobs import MANAGE_JOBS, QUERY_JOBS
+from rest_backend.policies.jobs import QUERY_JOBS, sees_all_jobs
 from rest_backend.resources.answers import paged
 from rest_backend.resources.pseudo_parameters import resolved
+from shared_db.queries.conditions import Condition
 from shared_db.queries.pilots import jobs_of_stamps
-from shared_db.queries.search import find_page
-from shared_db.queries.statuses import logging_by_job, set_job_statuses
-from shared_db.rules.status_updates import StatusUpdate
+from shared_db.queries.search import Search, find_page, summarise
+from shared_db.queries.statuses import logging_by_job
 from shared_db.schema.job_db import Jobs
 
 LOGGING_INFO = "LoggingInfo"
@@ -30,13 +26,7 @@ async def search_jobs(context: Context, body: SearchParams | None, paging: Pagin
     Two pseudo-parameters: ``PilotStamp`` (a condition) means the jobs that a pilot ran, ``LoggingInfo``
     (a column) adds each job's history.
     """
-    search = (body or SearchParams()).search_for(paging)
-    search = await resolved(
-        search,
-        PILOT_STAMP,
-        "JobID",
-        lambda stamps: jobs_of_stamps(context.work, [str(each) for each in stamps]),
-    )
+    search = await _meant(context, (body or SearchParams()).search_for(paging))
     wants_logging = search.columns is not None and LOGGING_INFO in search.columns
     if wants_logging:
         search = replace(search, columns=_besides_logging(search.columns or []))
@@ -54,33 +44,23 @@ def _besides_logging(columns: Any) -> list[str] | None:
     return ["JobID", *others] if others else None
 
 
-async def patch_job_statuses(
-    context: Context, body: Mapping[int, Mapping[datetime, JobStatusUpdate]], query: JobStatusQuery
-) -> Answer:
-    """Apply time-stamped status updates; an illegal transition is no error, the status stays."""
-    if query.force and not context.caller.has("JobAdministrator"):
-        raise Forbidden
-    updates = {
-        job_id: [_update(job_id, *each) for each in moments.items()] for job_id, moments in body.items()
-    }
-    success = await set_job_statuses(context.work, updates, force=query.force)
-    failed = {job_id: {"detail": "Not found"} for job_id in body if job_id not in success}
-    answer = {"success": success, "failed": failed}
-    if not success:
-        raise RestError(404, answer)
-    return Answer(answer)
+async def summarise_jobs(context: Context, body: SummaryParams, _parameters: None) -> Answer:
+    """Numbers of jobs by some columns; ``PilotStamp`` may be a condition as in searches."""
+    search = await _meant(context, Search(conditions=[spec.condition() for spec in body.search]))
+    return Answer(await summarise(context.work, Jobs, body.grouping, search.conditions))
 
 
-def _update(job_id: int, moment: datetime, update: JobStatusUpdate) -> StatusUpdate:
-    if moment.tzinfo is None:
-        raise RestError(400, f"Timestamp {moment} is not timezone aware for job {job_id}")
-    try:
-        utc = moment.astimezone(UTC)
-    except OverflowError as error:
-        raise RestError(400, f"Timestamp {moment} is out of range for job {job_id}") from error
-    return StatusUpdate(
-        utc, update.Status, update.MinorStatus, update.ApplicationStatus, update.Source or "Unknown"
+async def _meant(context: Context, search: Search) -> Search:
+    """The search in terms of columns, limited to what the caller may see."""
+    search = await resolved(
+        search,
+        PILOT_STAMP,
+        "JobID",
+        lambda stamps: jobs_of_stamps(context.work, [str(each) for each in stamps]),
     )
+    if sees_all_jobs(context):
+        return search
+    return replace(search, conditions=[*search.conditions, Condition("Owner", "eq", context.caller.username)])
 
 
 OPERATIONS = (
@@ -96,14 +76,12 @@ OPERATIONS = (
         statuses=(200, 206),
     ),
     Operation(
-        "jobs_set_job_statuses",
-        "PATCH",
-        "/api/jobs/status",
-        patch_job_statuses,
-        MANAGE_JOBS,
-        body=JobStatusUpdates,
-        parameters=JobStatusQuery,
-        response=SetJobStatusReturn,
-        writes=True,
+        "jobs_summary",
+        "POST",
+        "/api/jobs/summary",
+        summarise_jobs,
+        QUERY_JOBS,
+        body=SummaryParams,
+        response=list[dict[str, Any]],
     ),
 )

@@ -11,7 +11,9 @@ from rest_backend.errors import RestError
 from rest_backend.models.pilots import (
     ChangedRows,
     LegacyPilot,
+    LegacyPilotMetadata,
     LegacyPilotUpdate,
+    PilotFieldsUpdate,
     PilotMetadata,
     PilotRegistrationParams,
 )
@@ -29,17 +31,16 @@ from rest_backend.resources.pseudo_parameters import resolved
 from shared_db.connection import UnitOfWork
 from shared_db.errors import InvalidQuery
 from shared_db.queries.conditions import Condition
-from shared_db.queries.pilots import add_pilots, pilots_of_jobs, stamps_in_use, update_pilots
+from shared_db.queries.pilots import add_pilots, patch_pilots, pilots_of_jobs, stamps_in_use, update_pilots
 from shared_db.queries.search import find_page, summarise
-from shared_db.schema.pilot_agents_db import JobToPilotMapping, PilotAgents
+from shared_db.schema.pilot_agents_db import PilotAgents
 
 JOB_ID = "JobID"
 
 
 async def register_pilot(context: Context, pilot: PilotRegistrationParams, _query: None) -> Answer:
     """Add one pilot; its stamp must be new."""
-    if not context.resources.registry().groups_of_vo(pilot.vo):
-        raise RestError(400, f"VO '{pilot.vo}' is not registered in this installation.")
+    require_registered_vo(context, pilot.vo)
     if await stamps_in_use(context.work, [pilot.pilot_stamp]):
         raise RestError(409, f"Pilot with stamp '{pilot.pilot_stamp}' already exists")
     row = {
@@ -55,19 +56,35 @@ async def register_pilot(context: Context, pilot: PilotRegistrationParams, _quer
     return Answer(None, 201)
 
 
+def require_registered_vo(context: Context, vo: str) -> None:
+    """Raise RestError 400 for a VO that the registry does not know."""
+    if not context.resources.registry().groups_of_vo(vo):
+        raise RestError(400, f"VO '{vo}' is not registered in this installation.")
+
+
 async def add_legacy_pilots(context: Context, pilots: Sequence[LegacyPilot], _query: None) -> Answer:
     """Add pilots in bulk as PilotManager does: any VO, and nothing need be new."""
     rows = [
         {
             "PilotJobReference": pilot.pilot_reference,
             "PilotStamp": pilot.pilot_stamp or invented_stamp(),
-            "VO": pilot.vo,
+            "VO": _vo_of(context, pilot),
             "GridType": pilot.grid_type,
         }
         for pilot in pilots
     ]
     await add_pilots(context.work, rows)
     return Answer(None, 201)
+
+
+def _vo_of(context: Context, pilot: LegacyPilot) -> str:
+    if pilot.vo is not None:
+        return pilot.vo
+    group = pilot.owner_group or ""
+    vo = context.resources.registry().vo_of(group)
+    if vo is None:
+        raise RestError(400, f"Group '{group}' is not registered in this installation, or has no VO.")
+    return vo
 
 
 def invented_stamp() -> str:
@@ -79,15 +96,27 @@ async def patch_pilot_metadata(
     context: Context, updates: Mapping[str, PilotMetadata], _query: None
 ) -> Answer:
     """Set fields of pilots by stamp; all of them must exist."""
-    known = set(await stamps_in_use(context.work, updates))
-    if known != updates.keys():
+    return await _patched(context, {stamp: columns_of(metadata) for stamp, metadata in updates.items()})
+
+
+async def patch_pilot_fields(context: Context, given: PilotFieldsUpdate, _query: None) -> Answer:
+    """Set fields of pilots by stamp, in the form of the pilot migration plan; all of them must exist."""
+    changes: dict[str, dict[str, Any]] = {}
+    for each in given.pilot_stamps_to_fields_mapping:
+        changes.setdefault(each.PilotStamp, {}).update(columns_of(each))
+    for columns in changes.values():
+        columns.pop("PilotStamp")
+    return await _patched(context, changes)
+
+
+async def _patched(context: Context, changes: Mapping[str, Mapping[str, Any]]) -> Answer:
+    if await patch_pilots(context.work, changes):
         raise RestError(404, "At least one pilot does not exist.")
-    for stamp, metadata in updates.items():
-        await update_pilots(context.work, "PilotStamp", [stamp], _columns(metadata))
     return Answer(None, 204)
 
 
-def _columns(metadata: PilotMetadata) -> dict[str, Any]:
+def columns_of(metadata: PilotMetadata | LegacyPilotMetadata) -> dict[str, Any]:
+    """The columns that are to be set; flags are texts there."""
     columns = metadata.model_dump(exclude_none=True)
     if "AccountingSent" in columns:
         columns["AccountingSent"] = str(columns["AccountingSent"])
@@ -97,13 +126,15 @@ def _columns(metadata: PilotMetadata) -> dict[str, Any]:
 async def patch_legacy_pilots(context: Context, update: LegacyPilotUpdate, _query: None) -> Answer:
     """Set the same fields of several pilots by PilotID; answers how many rows changed.
 
-    Where a computing element is given without its site, the site is the registry's.
+    Where a computing element is given without its site, the site is the registry's.  LastUpdateTime is set
+    with a status only, as PilotManager's methods do.
     """
-    values = update.metadata.model_dump(exclude_none=True)
+    values = columns_of(update.metadata)
     if "DestinationSite" in values and "GridSite" not in values:
         site = context.resources.registry().site_by_ce.get(values["DestinationSite"])
         values |= {"GridSite": site} if site else {}
-    changed = await update_pilots(context.work, "PilotID", update.pilot_ids, values)
+    touch = "Status" in values
+    changed = await update_pilots(context.work, "PilotID", update.pilot_ids, values, touch=touch)
     return Answer(ChangedRows(changed=changed))
 
 
@@ -122,12 +153,6 @@ async def summarise_pilots(context: Context, body: SummaryParams, _query: None) 
     """Numbers of pilots by some columns."""
     conditions = [spec.condition() for spec in body.search]
     return Answer(await summarise(context.work, PilotAgents, body.grouping, [*conditions, *_own_vo(context)]))
-
-
-async def search_pilot_jobs(context: Context, body: SearchParams | None, paging: Paging) -> Answer:
-    """Which pilots ran which jobs: columns PilotID, JobID, StartTime, a page at a time."""
-    search = (body or SearchParams()).search_for(paging)
-    return paged(await find_page(context.work, JobToPilotMapping, search), paging, "jobs")
 
 
 def _own_vo(context: Context) -> list[Condition]:
@@ -156,6 +181,7 @@ OPERATIONS = (
         body=PilotRegistrationParams,
         statuses=(201,),
         writes=True,
+        creates=True,
     ),
     Operation(
         "pilots_update_pilot_metadata",
@@ -188,6 +214,18 @@ OPERATIONS = (
         response=list[dict[str, Any]],
     ),
     Operation(
+        "pilots_update_pilot_fields",
+        "PATCH",
+        "/api/pilots/fields",
+        patch_pilot_fields,
+        MANAGE_PILOTS,
+        body=PilotFieldsUpdate,
+        statuses=(204,),
+        writes=True,
+        extension=True,
+        errors=(404,),
+    ),
+    Operation(
         "pilots_add_legacy_pilots",
         "POST",
         "/api/pilots/legacy",
@@ -196,6 +234,7 @@ OPERATIONS = (
         body=list[LegacyPilot],
         statuses=(201,),
         writes=True,
+        creates=True,
         extension=True,
     ),
     Operation(
@@ -207,18 +246,6 @@ OPERATIONS = (
         body=LegacyPilotUpdate,
         response=ChangedRows,
         writes=True,
-        extension=True,
-    ),
-    Operation(
-        "pilots_search_pilot_jobs",
-        "POST",
-        "/api/pilots/jobs/search",
-        search_pilot_jobs,
-        OPERATE_PILOTS,
-        body=SearchParams | None,
-        parameters=Paging,
-        response=list[dict[str, Any]],
-        statuses=(200, 206),
         extension=True,
     ),
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +12,7 @@ from shared_db.queries.search import Search
 
 
 async def resolved(
-    search: Search, pseudo: str, real: str, ids_of: Callable[[list[Any]], Awaitable[list[int]]]
+    search: Search, pseudo: str, real: str, ids_of: Callable[[list[Any]], Awaitable[Sequence[Any]]]
 ) -> Search:
     """The search with its conditions on ``pseudo`` turned into conditions on the column ``real``.
 
@@ -33,5 +33,5 @@ async def resolved(
                 " use 'eq' or 'in'."
             )
         values = condition.value if isinstance(condition.value, list) else [condition.value]
-        conditions.append(Condition(real, "in", await ids_of(values)))
+        conditions.append(Condition(real, "in", list(await ids_of(values))))
     return replace(search, conditions=conditions)
