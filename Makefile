@@ -2,6 +2,7 @@
 # make test   everything that CI checks
 # make check  formatting, lint, types, imports      make tests  the test-suite      make bench  the benchmarks
 # make fuzz   every codec against any bytes, five minutes each
+# make schemathesis   every REST operation against its document, ten minutes
 
 PYTHON ?= python3
 VENV := .venv
@@ -9,7 +10,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 TESTS ?=
 
-.PHONY: demo test check tests bench quick-bench fuzz clients clean require-python
+.PHONY: demo test check tests bench quick-bench fuzz schemathesis clients clean require-python
 
 demo: $(VENV)/.installed
 	@exec $(BIN)/wherry demo $(ARGS)
@@ -29,6 +30,7 @@ quick-bench: $(VENV)/.installed-test
 	$(BIN)/python benchmarks/diset.py --quick
 	$(BIN)/python benchmarks/codec.py --quick
 	$(BIN)/python benchmarks/database.py --quick
+	$(BIN)/python benchmarks/matching.py --quick
 	$(BIN)/python benchmarks/large_replies.py --quick
 	$(BIN)/python benchmarks/idle.py --quick
 
@@ -36,18 +38,26 @@ bench: $(VENV)/.installed-test
 	$(BIN)/python benchmarks/diset.py
 	$(BIN)/python benchmarks/codec.py
 	$(BIN)/python benchmarks/database.py
+	$(BIN)/python benchmarks/matching.py
 	$(BIN)/python benchmarks/large_replies.py
 	$(BIN)/python benchmarks/idle.py
 	$(BIN)/python benchmarks/workers.py
 
 # Nightly: every fuzz target for so many seconds; stops at the first broken promise (tests/fuzz/run.py).
 FUZZ_SECONDS ?= 300
-FUZZ_TARGETS ?= dencode jencode diset-server diset-client msgpack xmlrpc dirac-https
+FUZZ_TARGETS ?= dencode jencode diset-server diset-client msgpack grpc xmlrpc dirac-https
 
 fuzz: $(VENV)/.installed-test
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[fuzz]'
 	@set -e; for target in $(FUZZ_TARGETS); do echo "== $$target"; \
 	  $(BIN)/python tests/fuzz/run.py $$target -max_total_time=$(FUZZ_SECONDS); done
+
+# Nightly: as with the tests, but for longer; any seed.
+SCHEMATHESIS_SECONDS ?= 600
+
+schemathesis: $(VENV)/.installed-test
+	WHERRY_SCHEMATHESIS_SECONDS=$(SCHEMATHESIS_SECONDS) WHERRY_SCHEMATHESIS_SEED=$$(date +%Y%m%d) \
+	  $(BIN)/pytest tests/rest_backend/test_schemathesis.py
 
 # Unmodified DIRAC clients, each in an environment of its own; made once.
 clients: $(VENV)/.installed-test

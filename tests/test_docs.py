@@ -16,6 +16,7 @@ from typing import Any
 import click
 import pytest
 import yaml
+from prometheus_client import CollectorRegistry
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
@@ -28,10 +29,12 @@ from legacy_rpc.services.table import Method
 from migration_plans.plan import PlanError, State, read_plan
 from rest_backend.policies.catalogue import POLICIES
 from rest_backend.table import OPERATIONS
+from rest_backend.tasks.table import TASKS
 from wherry.build import legacy_catalogue
 from wherry.calls import Metrics, log_call
 from wherry.cli import cli
 from wherry.config import Address, Config
+from wherry.metrics import RequestMetrics, TaskMetrics
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -371,11 +374,31 @@ def test_states_are_described() -> None:
 def test_every_metric_is_described() -> None:
     """The reference has every metric with its type and labels, and no other."""
     rows = table(sections(REFERENCE / "logs-and-metrics.md", 2)["Metrics"], "name")
-    collectors: list[Any] = list(Metrics(lambda _service, _method: True)._registry._collector_to_names)
+    counted = CollectorRegistry()
+    Metrics(lambda _service, _method: True, counted)
+    RequestMetrics(counted)
+    TaskMetrics(counted)
+    collectors: list[Any] = list(counted._collector_to_names)
     assert {quoted(row[0])[0]: (row[1], tuple(quoted(row[2]))) for row in rows} == {
         each._name + ("_total" if each._type == "counter" else ""): (each._type, each._labelnames)
         for each in collectors
     }
+
+
+@pytest.mark.parametrize(("title", "on_diracs"), [("On DIRAC's tables", True), ("On our own tables", False)])
+def test_every_task_is_described(title: str, on_diracs: bool) -> None:
+    """The reference has every periodic task, with how often it is done, and what it does in its own words."""
+    rows = table(sections(REFERENCE / "periodic-tasks.md", 2)[title], "task")
+    described = [(quoted(name)[0], minutes, what) for name, minutes, what in rows]
+    assert described == [
+        (
+            task.name,
+            f"{task.every.total_seconds() / 60:g}",
+            inspect.getdoc(task.run).split(".\n")[0].rstrip("."),
+        )
+        for task in TASKS
+        if task.on_diracs is on_diracs
+    ]
 
 
 def test_every_field_of_a_call_is_described(caplog: pytest.LogCaptureFixture) -> None:

@@ -10,11 +10,17 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from rest_backend.access import Gatekeeper
 from rest_backend.errors import Unauthorized
+from rest_backend.identity_providers import IdentityProviders
+from rest_backend.keys import KeyFile, KeyFileError
 from rest_backend.operations import Answer, Resources, RestRequest, Runner
 from rest_backend.principals import Principal
+from rest_backend.sandbox_store.directory import PURPOSE as SANDBOX_STORE
+from rest_backend.sandbox_store.directory import DirectoryStore
+from rest_backend.sandbox_store.store import SandboxStore
 from rest_backend.table import OPERATIONS
-from rest_backend.tokens import AccessToken, KeyFileError, KeySet, TokenIssuer
+from rest_backend.tokens import AccessToken, TokenIssuer
 from shared_db.connection import Databases, open_databases
 from shared_db.followed_file import FileError
 from shared_db.queries.refresh_tokens import record_refresh_token
@@ -42,8 +48,15 @@ class NewSide:
     url: str
     databases: Databases
     registry: RegistryFile
+    keys: KeyFile
     issuer: TokenIssuer
     runner: Runner
+
+    async def close(self) -> None:
+        """Close connections: to identity providers, the sandbox store and the databases."""
+        await self.runner.resources.identity_providers.close()
+        await self.runner.resources.sandbox_store.close()
+        await self.databases.dispose()
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,13 +91,18 @@ def rest_url(config: Config, port: int = 0) -> str:
     return config.rest.url or f"{scheme}://{host}:{port or config.rest.listen.port}"
 
 
-def make_issuer(config: Config, url: str) -> TokenIssuer:
-    """The token issuer; its key file is made when it is not there.  Raises ConfigError."""
+def load_keys(config: Config) -> KeyFile:
+    """The signing keys, read once; their file is made when it is not there.  Raises ConfigError."""
     try:
-        keys = KeySet.load_or_create(config.auth.keys)
+        return KeyFile.load_or_create(config.auth.keys)
     except KeyFileError as error:
         raise ConfigError(str(error)) from error
-    return TokenIssuer(keys, config.auth.issuer or url, timedelta(minutes=config.auth.access_token_minutes))
+
+
+def make_issuer(config: Config, url: str, keys: KeyFile) -> TokenIssuer:
+    """The token issuer, which signs with the keys that are in force at the time."""
+    lifetime = timedelta(minutes=config.auth.access_token_minutes)
+    return TokenIssuer(lambda: keys.content, config.auth.issuer or url, lifetime)
 
 
 def make_new_side(config: Config, url: str) -> NewSide:
@@ -96,11 +114,39 @@ def make_new_side(config: Config, url: str) -> NewSide:
         )
     except ValueError as error:
         raise ConfigError(f"`database`: {error}") from error
-    issuer = make_issuer(config, url)
+    keys = load_keys(config)
+    issuer = make_issuer(config, url, keys)
+    settings = settings_of(config)
     resources = Resources(
-        databases, lambda: registry.current, issuer, settings_of(config), lambda: registry.cfg
+        databases,
+        lambda: registry.current,
+        issuer,
+        settings,
+        lambda: registry.cfg,
+        lambda: registry.modified,
+        IdentityProviders(settings.auth.providers),
+        sandboxes=make_sandbox_store(config, issuer),
     )
-    return NewSide(url, databases, registry, issuer, Runner(OPERATIONS, resources))
+    return NewSide(url, databases, registry, keys, issuer, Runner(OPERATIONS, resources))
+
+
+def make_sandbox_store(config: Config, issuer: TokenIssuer) -> SandboxStore:
+    """Where the files of sandboxes are; nothing is made or asked yet.
+
+    What signs the URLs of our own directory follows from the keys that sign tokens, which all workers and
+    hosts share.
+    """
+    settings = settings_of(config).sandboxes
+    if settings.s3 is not None:
+        from rest_backend.sandbox_store.s3 import S3Store
+
+        return S3Store(settings.s3, lifetime=settings.url_seconds)
+    return DirectoryStore(
+        settings.directory,
+        lambda: issuer.keys.derived(SANDBOX_STORE),
+        lifetime=settings.url_seconds,
+        public_url=config.rest.url if config.rest else "",
+    )
 
 
 def legacy_catalogue() -> Catalogue:
@@ -204,8 +250,8 @@ def token_pairs(new: NewSide) -> Callable[[Identity], Awaitable[TokenPair]]:
         principal = principal_of(identity, new.registry.current)
         if identity.kind != "user" or principal is None or identity.credential is None:
             raise Failure(f"{identity.username} gets no tokens: only users in a VO do")
-        access = new.issuer.mint(principal)
         refresh = new.issuer.mint_refresh(identity.credential.expires, legacy_exchange=True)
+        access = new.issuer.mint(principal, family=refresh.jti)
         words = [f"vo:{principal.vo}", f"group:{principal.group}"]
         words += [f"property:{name}" for name in principal.properties]
         async with new.databases.unit_of_work(write=True) as work:
@@ -224,13 +270,16 @@ def token_pairs(new: NewSide) -> Callable[[Identity], Awaitable[TokenPair]]:
     return issue
 
 
-def verifier(issuer: TokenIssuer) -> Callable[[str], TokenCredential]:
-    """What the legacy wires check bearer tokens with: it raises Failure for those that prove nothing."""
+def verifier(gatekeeper: Gatekeeper, issuer: str) -> Callable[[str], TokenCredential]:
+    """What the legacy wires check bearer tokens with: it raises Failure for those that prove nothing.
+
+    ``issuer`` is the name that callers are told.
+    """
     from legacy_rpc.messages import Errno, Failure, TokenCredential
 
     def verify(text: str) -> TokenCredential:
         try:
-            token = issuer.verify_access(text)
+            token = gatekeeper.verify(text)
         except Unauthorized as error:
             raise Failure.of(Errno.ENOAUTH, "The bearer token is not valid, or no longer") from error
         principal = token.principal
@@ -238,7 +287,7 @@ def verifier(issuer: TokenIssuer) -> Callable[[str], TokenCredential]:
             principal.username,
             principal.group,
             principal.vo,
-            issuer.issuer,
+            issuer,
             datetime.fromtimestamp(token.expires, UTC),
         )
 

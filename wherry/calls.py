@@ -6,15 +6,13 @@ Metrics are fed by hooks of the servers and the front door; their names are stab
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
-from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from legacy_rpc.front_door import FinishedCall
 from legacy_rpc.messages import Reply
-from wherry.workers import METRICS_DIRECTORY
+from wherry.metrics import SECONDS
 
 logger = logging.getLogger("wherry.calls")
 
@@ -47,45 +45,43 @@ def outcome_of(finished: FinishedCall) -> str:
     return "ok" if isinstance(finished.answered.outcome, Reply) else "error"
 
 
-_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 UNKNOWN = "unknown"
 
 
 class Metrics:
-    """The counters and histograms of one program.
+    """What is counted of legacy calls, in the program's ``registry``.
 
     ``known`` says whether a service has a method: names that callers make up are no labels.
     """
 
-    def __init__(self, known: Callable[[str, str], bool]) -> None:
+    def __init__(self, known: Callable[[str, str], bool], registry: CollectorRegistry) -> None:
         self._known = known
-        self._registry = CollectorRegistry()
         self._calls = Counter(
             "wherry_calls_total",
             "Legacy calls answered",
             ("method", "wire", "route", "reason", "outcome"),
-            registry=self._registry,
+            registry=registry,
         )
         self._call_seconds = Histogram(
             "wherry_call_seconds",
             "Seconds from a call's arguments to its result",
             ("method", "route"),
-            registry=self._registry,
-            buckets=_SECONDS,
+            registry=registry,
+            buckets=SECONDS,
         )
         self._overhead_seconds = Histogram(
             "wherry_overhead_seconds",
             "Seconds from accepting a connection to its reply, less those of the call",
             ("wire",),
-            registry=self._registry,
-            buckets=_SECONDS,
+            registry=registry,
+            buckets=SECONDS,
         )
         # Comparisons begin with the states check and shadow; the name is here for dashboards already.
         self._compared = Counter(
             "wherry_compare_total",
             "Comparisons of the two sides' replies",
             ("method", "verdict"),
-            registry=self._registry,
+            registry=registry,
         )
 
     def call_finished(self, finished: FinishedCall) -> None:
@@ -98,11 +94,3 @@ class Metrics:
     def overhead(self, wire: str, seconds: float) -> None:
         """Count what a wire cost beside the call."""
         self._overhead_seconds.labels(wire).observe(seconds)
-
-    def text(self) -> bytes:
-        """The exposition format; of several workers, what they counted together."""
-        if METRICS_DIRECTORY not in os.environ:
-            return generate_latest(self._registry)
-        all_workers = CollectorRegistry()
-        MultiProcessCollector(all_workers)  # type: ignore[no-untyped-call]
-        return generate_latest(all_workers)

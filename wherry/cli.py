@@ -409,6 +409,30 @@ def _printable(value: Any) -> str:
     raise TypeError(type(value).__name__)
 
 
+@cli.group()
+def keys() -> None:
+    """The keys that sign tokens."""
+
+
+@keys.command("rotate")
+@click.option("--forget", is_flag=True, help="Of the old keys keep only the one that signed until now.")
+@_config_option
+def keys_rotate(forget: bool, config_path: Path) -> None:
+    """Have a new key sign tokens from now on; the old ones go on verifying."""
+    from rest_backend.keys import KeyFileError
+    from wherry.build import load_keys
+
+    config = _config(config_path)
+    try:
+        file = load_keys(config)
+        new = file.rotate(forget=forget)
+    except (ConfigError, KeyFileError) as error:
+        raise _OneLine(str(error)) from error
+    for key in file.content.all:
+        task = "signs" if key.key_id == new.key_id else "verifies"
+        click.echo(f"{key.key_id} {key.algorithm} {task}")
+
+
 @cli.command()
 @click.argument("user")
 @click.option("--group", help="The user's group; his default group unless given.")

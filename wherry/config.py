@@ -7,18 +7,21 @@ from __future__ import annotations
 
 import difflib
 import socket
+import ssl
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from shared_db.engines.base import Limits as DatabaseLimits
+from wherry.config_values import Bucket, Digest, Hours, Minutes, Origin, ProviderUrl, RedirectUri, Url
 
 if TYPE_CHECKING:
     from legacy_rpc.codecs.diset import DisetLimits
     from legacy_rpc.front_door import CallLimits
     from legacy_rpc.servers.listener import ConnectionLimits
+    from rest_backend.http.listener import ConnectionLimits as HttpConnectionLimits
 
 
 class ConfigError(Exception):
@@ -54,7 +57,6 @@ def _address(value: Any) -> Any:
 
 
 Listen = Annotated[Address, BeforeValidator(_address)]
-Url = Annotated[str, AfterValidator(lambda url: url.rstrip("/"))]
 
 
 class Tls(_Section):
@@ -121,7 +123,7 @@ class Rest(_Section):
     listen: Listen
     tls: bool = False
     url: Url = ""
-    cors_origins: tuple[str, ...] = ()
+    cors_origins: tuple[Origin, ...] = ()
 
 
 class Operations(_Section):
@@ -136,8 +138,8 @@ class Provider(_Section):
     ``ca``: the authority of its certificate (PEM), where it is none of the system's.
     """
 
-    url: Url
-    client_id: str
+    url: ProviderUrl
+    client_id: Annotated[str, Field(min_length=1)]
     client_secret: Annotated[str, Field(repr=False)] = ""
     scope: str = "openid profile"
     ca: Path | None = None
@@ -153,14 +155,14 @@ class Auth(_Section):
 
     issuer: str = ""
     keys: Path = Path("keys.json")
-    access_token_minutes: Annotated[int, Field(gt=0)] = 20
-    refresh_token_minutes: Annotated[int, Field(gt=0)] = 60
-    device_flow_minutes: Annotated[int, Field(gt=0)] = 10
-    authorization_flow_minutes: Annotated[int, Field(gt=0)] = 5
-    pilot_secret_hours: Annotated[int, Field(gt=0)] = 24
+    access_token_minutes: Minutes = 20
+    refresh_token_minutes: Minutes = 60
+    device_flow_minutes: Minutes = 10
+    authorization_flow_minutes: Minutes = 5
+    pilot_secret_hours: Hours = 24
     client_id: str = "myDIRACClientID"
-    redirect_uris: tuple[str, ...] = ()
-    legacy_exchange_key_hash: Annotated[str, Field(pattern="^([0-9a-f]{64})?$", repr=False)] = ""
+    redirect_uris: tuple[RedirectUri, ...] = ()
+    legacy_exchange_key_hash: Annotated[Digest, Field(repr=False)] = ""
     providers: dict[str, Provider] = {}
 
 
@@ -175,7 +177,7 @@ class S3(_Section):
     """An S3 service; without keys those of the environment are used.  ``ca``: as of a provider."""
 
     endpoint: Url
-    bucket: str
+    bucket: Bucket
     region: str = "us-east-1"
     access_key: str = ""
     secret_key: Annotated[str, Field(repr=False)] = ""
@@ -188,7 +190,42 @@ class Sandboxes(_Section):
     directory: Path = Path("sandboxes")
     s3: S3 | None = None
     largest_bytes: Annotated[int, Field(gt=0)] = 100 * 1024 * 1024
-    url_seconds: Annotated[int, Field(gt=0)] = 300
+    url_seconds: Annotated[int, Field(gt=0, le=7 * 24 * 3600)] = 300  # what S3 allows
+
+
+class Pilots(_Section):
+    """Pilots with tokens of their own, and what is kept of all; ``log_days`` 0: until they are deleted.
+
+    The largest output fits into MySQL's MEDIUMTEXT, the longest line into its TEXT.
+    """
+
+    refresh_token_hours: Hours = 168
+    lines_per_message: Annotated[int, Field(gt=0)] = 1000
+    characters_per_line: Annotated[int, Field(gt=0, le=16_000)] = 8000
+    output_bytes: Annotated[int, Field(gt=0, le=16_000_000)] = 1024 * 1024
+    log_days: Annotated[int, Field(ge=0)] = 30
+
+
+class Tasks(_Section):
+    """Periodic tasks; ``jobs`` None: on DIRAC's tables where Wherry made them.  0 days: they stay."""
+
+    jobs: bool | None = None
+    lease_seconds: Annotated[int, Field(ge=2)] = 60
+    clock_seconds: Annotated[int, Field(ge=0)] = 10
+    stalled_minutes: Annotated[int, Field(gt=0)] = 75
+    failed_minutes: Annotated[int, Field(gt=0)] = 195
+    submitting_minutes: Annotated[int, Field(gt=0)] = 5
+    received_minutes: Annotated[int, Field(gt=0)] = 10
+    matched_minutes: Annotated[int, Field(gt=0)] = 120
+    rescheduled_minutes: Annotated[int, Field(gt=0)] = 10
+    done_days: Annotated[int, Field(ge=0)] = 7
+    failed_days: Annotated[int, Field(ge=0)] = 7
+    killed_days: Annotated[int, Field(ge=0)] = 7
+    deleted_hours: Annotated[int, Field(ge=0)] = 1
+    silent_pilot_days: Annotated[int, Field(gt=0)] = 3
+    pilot_days: Annotated[int, Field(gt=0)] = 30
+    aborted_pilot_days: Annotated[int, Field(gt=0)] = 7
+    proxy_log_days: Annotated[int, Field(gt=0)] = 180
 
 
 class Proxies(_Section):
@@ -245,6 +282,18 @@ class Limits(_Section):
             keep_alive_seconds=self.keep_alive_seconds,
         )
 
+    def of_http_connections(self) -> HttpConnectionLimits:
+        """The part that the listeners of REST and of operations need."""
+        from rest_backend.http.listener import ConnectionLimits
+
+        return ConnectionLimits(
+            connections=self.connections,
+            per_peer=self.connections_per_peer,
+            handshake_seconds=self.handshake_seconds,
+            request_seconds=self.message_seconds,
+            answer_seconds=self.answer_seconds,
+        )
+
     def of_messages(self) -> DisetLimits:
         """The part that the DISET codec needs."""
         from legacy_rpc.codecs.diset import DisetLimits
@@ -271,6 +320,8 @@ class Config(_Section):
     proxies: Proxies = Proxies()
     jobs: Jobs = Jobs()
     sandboxes: Sandboxes = Sandboxes()
+    pilots: Pilots = Pilots()
+    tasks: Tasks = Tasks()
     limits: Limits = Limits()
     workers: Annotated[int, Field(ge=1, le=256)] = 1
 
@@ -310,6 +361,10 @@ def _first_problem(error: ValidationError) -> str:
             near = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1, cutoff=0.5)
             mend = f"did you mean `{near[0]}`?" if near else f"known are {', '.join(known)}"
             return f"`{where}` is not known: {mend}"
+        case "tuple_type":
+            return f"`{where}`: write a list, as in [ONE, TWO]"
+        case "model_type" | "dict_type":
+            return f"`{where}`: write keys and values below it"
         case _:
             return f"`{where}`: {problem['msg'].removeprefix('Value error, ')}"
 
@@ -380,3 +435,33 @@ def _check(config: Config, path: Path) -> None:
             file: Path = getattr(config.tls, name)
             if not file.exists():
                 raise ConfigError(f"{path}: `tls.{name}`: {file} is not there")
+    for vo, provider in config.auth.providers.items():
+        _check_authority(provider.ca, f"{path}: `auth.providers.{vo}.ca`")
+    _check_sandboxes(config.sandboxes, path)
+
+
+def _check_sandboxes(sandboxes: Sandboxes, path: Path) -> None:
+    if sandboxes.s3 is None:
+        if sandboxes.directory.exists() and not sandboxes.directory.is_dir():
+            raise ConfigError(
+                f"{path}: `sandboxes.directory`: {sandboxes.directory} is no directory: name another"
+            )
+        return
+    if bool(sandboxes.s3.access_key) != bool(sandboxes.s3.secret_key):
+        raise ConfigError(
+            f"{path}: `sandboxes.s3`: write both `access_key` and `secret_key`, "
+            "or neither to take those of the environment"
+        )
+    _check_authority(sandboxes.s3.ca, f"{path}: `sandboxes.s3.ca`")
+
+
+def _check_authority(file: Path | None, where: str) -> None:
+    """That the certificate of an authority can be used; it is read at the first connection only."""
+    if file is None:
+        return
+    try:
+        ssl.create_default_context(cafile=str(file))
+    except ssl.SSLError as error:
+        raise ConfigError(f"{where}: {file} holds no certificate in PEM: name one that does") from error
+    except OSError as error:
+        raise ConfigError(f"{where}: {file} cannot be read ({error.strerror})") from error

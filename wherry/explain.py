@@ -10,7 +10,15 @@ from legacy_rpc.messages import Identity
 from legacy_rpc.services.catalogue import all_services
 from migration_plans.routing import decide
 from shared_db.registry import Registry
-from wherry.build import legacy_catalogue, load_plan, load_registry, make_issuer, principal_of, rest_url
+from wherry.build import (
+    legacy_catalogue,
+    load_keys,
+    load_plan,
+    load_registry,
+    make_issuer,
+    principal_of,
+    rest_url,
+)
 from wherry.config import Config
 
 
@@ -119,4 +127,4 @@ def token_for(config: Config, user: str, group: str | None) -> str:
         raise Unexplained("the issuer depends on the port that is bound: give auth.issuer or rest.url")
     if principal is None:
         raise Unexplained(f"group '{group}' has no VO, and tokens are a VO's: give it one in the registry")
-    return make_issuer(config, rest_url(config)).mint(principal).text
+    return make_issuer(config, rest_url(config), load_keys(config)).mint(principal).text

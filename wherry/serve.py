@@ -13,23 +13,26 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from aiohttp import web
+from prometheus_client import CollectorRegistry
 
 from rest_backend.app import make_app
 from rest_backend.errors import RestError
-from rest_backend.operations import RestRequest, encode
+from rest_backend.http.listener import ConnectionLimits, listening_at
+from rest_backend.messages import Answer, RestRequest, encode
+from rest_backend.tasks.runner import TaskRunner
 from shared_db.administration import make_ready
 from shared_db.connection import Databases
 from shared_db.errors import DataError, Denied, Foreign
 from shared_db.followed_file import FollowedFile
 from wherry.build import NewSide, OldSide, make_new_side, make_old_side, rest_url, verifier
 from wherry.config import Config, ConfigError
+from wherry.metrics import RequestMetrics, TaskMetrics, exposition
 from wherry.rest_tls import RestTls
 from wherry.sockets import Sockets
 
 if TYPE_CHECKING:
     from legacy_rpc.front_door import FinishedCall
     from legacy_rpc.servers.tls import ServerTls
-    from wherry.calls import Metrics
 
 logger = logging.getLogger(__name__)
 
@@ -118,24 +121,27 @@ async def serving(
         sockets = stack.enter_context(sockets or Sockets.bound(config))
         addresses = Addresses.of(config, sockets)
         new = make_new_side(config, addresses.rest)
-        stack.push_async_callback(new.databases.dispose)
+        stack.push_async_callback(new.close)
         await _make_ready(new.databases)
+        await stack.enter_async_context(new.runner.resources.revocations.followed(new.databases))
         doors = await stack.enter_async_context(_EndedTogether())
         old: OldSide | None = None
-        followed: list[FollowedFile[object]] = [new.registry]
-        exposition: Callable[[], bytes] = bytes
+        followed: list[FollowedFile[object]] = [new.registry, new.keys]
+        counted = CollectorRegistry()
+        limits = config.limits.of_http_connections()
         rest_tls = RestTls(config.tls) if config.rest and config.rest.tls and config.tls else None
         if config.legacy is not None:
-            legacy, metrics = await doors.enter(_legacy(config, new, addresses, sockets, hook))
-            old, exposition = legacy, metrics.text
-            followed.append(legacy.plan)
+            old = await doors.enter(_legacy(config, new, addresses, sockets, hook, counted))
+            followed.append(old.plan)
         if config.rest is not None:
-            app = make_app(new.runner)
-            await doors.enter(_http(app, sockets["rest.listen"], rest_tls))
+            routes = new.runner.resources.sandbox_store.routes
+            app = make_app(new.runner, RequestMetrics(counted), routes)
+            await doors.enter(serving_http(app, sockets["rest.listen"], rest_tls, limits))
         if config.operations is not None:
-            app = _operations_app(new, exposition)
-            await doors.enter(_http(app, sockets["operations.listen"]))
+            app = _operations_app(new, counted)
+            await doors.enter(serving_http(app, sockets["operations.listen"], limits=limits))
         await stack.enter_async_context(_following(followed, rest_tls))
+        await doors.enter(TaskRunner(new.runner.resources, TaskMetrics(counted)).running())
         yield Serving(addresses, new, old)
 
 
@@ -171,7 +177,7 @@ async def prepare(config: Config, sockets: Sockets) -> None:
         if config.legacy is not None:
             make_old_side(config, new, addresses.service, lambda _finished: None)
     finally:
-        await new.databases.dispose()
+        await new.close()
 
 
 async def _make_ready(databases: Databases) -> None:
@@ -186,8 +192,13 @@ async def _make_ready(databases: Databases) -> None:
 
 @asynccontextmanager
 async def _legacy(
-    config: Config, new: NewSide, addresses: Addresses, sockets: Sockets, hook: CallHook
-) -> AsyncIterator[tuple[OldSide, Metrics]]:
+    config: Config,
+    new: NewSide,
+    addresses: Addresses,
+    sockets: Sockets,
+    hook: CallHook,
+    counted: CollectorRegistry,
+) -> AsyncIterator[OldSide]:
     """The DISET listeners, and metrics of what they do."""
     from wherry.calls import Metrics, log_call
     from wherry.listeners import Parts, listening, make_door, make_tls
@@ -199,7 +210,7 @@ async def _legacy(
     def known(service: str, method: str) -> bool:
         return old is not None and old.services.method(service, method) is not None
 
-    metrics = Metrics(known)
+    metrics = Metrics(known, counted)
 
     def finished(call: FinishedCall) -> None:
         log_call(call)
@@ -209,10 +220,11 @@ async def _legacy(
     tls = make_tls(config.tls) if config.tls else None
     old = make_old_side(config, new, addresses.service, finished, tls.revocations if tls else None)
     _check_services(config, old)
-    door = make_door(config, old.front_door, verifier(new.issuer), metrics.overhead, tls)
+    verify = verifier(new.runner.resources.gatekeeper, new.issuer.issuer)
+    door = make_door(config, old.front_door, verify, metrics.overhead, tls)
     parts = Parts(door, tls, config.limits, signatures(old.services))
     async with listening(config, parts, sockets), _following_tls(tls):
-        yield old, metrics
+        yield old
 
 
 def _check_services(config: Config, old: OldSide) -> None:
@@ -229,31 +241,37 @@ def _check_services(config: Config, old: OldSide) -> None:
 
 
 @asynccontextmanager
-async def _http(
-    app: web.Application, listening: socket.socket, tls: RestTls | None = None
+async def serving_http(
+    app: web.Application,
+    listening: socket.socket,
+    tls: RestTls | None = None,
+    limits: ConnectionLimits | None = None,
 ) -> AsyncIterator[None]:
-    runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=DRAIN_SECONDS)
-    await runner.setup()
-    try:
-        await web.SockSite(runner, listening, ssl_context=tls.context if tls else None).start()
+    """An application, answering at a socket until the block ends."""
+    context = tls.context if tls else None
+    limits = limits or ConnectionLimits()
+    async with listening_at(app, listening, limits, context, drain_seconds=DRAIN_SECONDS):
         yield
-    finally:
-        await runner.cleanup()
 
 
-def _operations_app(new: NewSide, exposition: Callable[[], bytes]) -> web.Application:
+def _operations_app(new: NewSide, counted: CollectorRegistry) -> web.Application:
     """Metrics and health, for the administrators' network."""
 
     async def metrics(_request: web.Request) -> web.Response:
-        return web.Response(body=exposition(), headers={"Content-Type": "text/plain; version=0.0.4"})
+        return web.Response(body=exposition(counted), headers={"Content-Type": "text/plain; version=0.0.4"})
 
     async def health(request: web.Request) -> web.Response:
+        path = f"/api{request.path}"
         try:
-            operation = new.runner.find("GET", f"/api{request.path}")
-            answer = await new.runner.run(operation, RestRequest("GET", request.path), None)
+            answer = await new.runner.run(new.runner.find("GET", path), RestRequest("GET", path), None)
         except RestError as error:
-            return web.Response(body=encode({"detail": error.detail}), status=error.status)
-        return web.Response(body=encode(answer.body), content_type="application/json")
+            answer = Answer({"detail": error.detail}, error.status, error.headers)
+        return web.Response(
+            body=encode(answer.body),
+            status=answer.status,
+            headers=answer.headers,
+            content_type="application/json",
+        )
 
     app = web.Application()
     app.router.add_get("/metrics", metrics)

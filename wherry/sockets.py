@@ -36,7 +36,7 @@ class Sockets:
         sockets: dict[str, socket.socket] = {}
         try:
             for setting, address in addresses_of(config):
-                sockets[setting] = _bind(address, setting)
+                sockets[setting] = bind(address, setting)
         except ConfigError:
             cls(sockets).close()
             raise
@@ -77,7 +77,8 @@ class Sockets:
         self.close()
 
 
-def _bind(address: Address, setting: str) -> socket.socket:
+def bind(address: Address, setting: str) -> socket.socket:
+    """A listening socket.  Raises ConfigError, which names the setting."""
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     try:
         return socket.create_server(

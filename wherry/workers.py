@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wherry.config import Config
+from wherry.metrics import METRICS_DIRECTORY, worker_ended
 from wherry.serve import prepare, stop_signals
 from wherry.sockets import Sockets
 
@@ -27,8 +28,6 @@ logger = logging.getLogger(__name__)
 
 # What a worker is told by its parent, as JSON.
 WORKER = "WHERRY_WORKER"
-# The metrics library's name for the directory through which processes add theirs up.
-METRICS_DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
 
 # A worker that dies is started anew after so long; one that cannot live must not keep the machine busy.
 RESTART_SECONDS = 1.0
@@ -99,6 +98,7 @@ async def _keep_running(start: _Start, number: int, stopped: asyncio.Event) -> N
             await _end(process, ended)
             break
         logger.error("worker %d ended with %s: it is started anew", number, process.returncode)
+        worker_ended(process.pid, start.environment[METRICS_DIRECTORY])
         await asyncio.wait({stop}, timeout=RESTART_SECONDS)
     stop.cancel()
 

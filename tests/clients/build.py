@@ -1,4 +1,4 @@
-"""Build virtual environments of unmodified clients for the tests; see README.md beside this file."""
+"""Build environments of unmodified clients and servers for the tests; see README.md beside this file."""
 
 import argparse
 import fcntl
@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import ClassVar
 
 ROOT = Path(__file__).resolve().parents[2]
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -23,7 +24,9 @@ MARKER = ".ready"  # written last: without it, or with another recipe's hash in 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What one environment holds."""
+    """What one virtual environment holds."""
+
+    witness: ClassVar[str] = "bin/python"  # is in every finished folder
 
     requirement: str
     exclude_newer: str = "2026-11-01"  # no releases after this day: the same versions on every machine
@@ -37,7 +40,18 @@ class Recipe:
     )
 
 
-RECIPES = {
+@dataclass(frozen=True)
+class NpmRecipe:
+    """What one folder of npm packages holds."""
+
+    witness: ClassVar[str] = "node_modules"
+
+    requirement: str
+    check: str  # is run by node in the finished folder
+    before: str = "2026-11-01"  # as exclude_newer
+
+
+RECIPES: dict[str, Recipe | NpmRecipe] = {
     # Tornado: calls by HTTPS with a token need its JSON functions.
     "dirac-9.1.22": Recipe("DIRAC==9.1.22", also=("tornado",)),
     "dirac-8.0.86": Recipe("DIRAC==8.0.86", also=("tornado",)),
@@ -51,6 +65,11 @@ RECIPES = {
     # Two, since they need two libraries of one name: msgpack of before and after its texts had a type.
     "msgpack-rpc-python-0.4.1": Recipe("msgpack-rpc-python==0.4.1", check="import msgpackrpc"),
     "aio-msgpack-rpc-0.2.0": Recipe("aio-msgpack-rpc==0.2.0", check="import aio_msgpack_rpc"),
+    # A certified OpenID Connect provider, to log in by.  Node.js 18 keeps its cryptography elsewhere.
+    "oidc-provider-9.13.3": NpmRecipe(
+        "oidc-provider@9.13.3",
+        check='globalThis.crypto ??= require("node:crypto").webcrypto; import("oidc-provider")',
+    ),
 }
 
 # Debian package: is what we need of it there? All but the first compile M2Crypto, which has no wheel for
@@ -62,6 +81,10 @@ SYSTEM_PACKAGES: dict[str, Callable[[], object]] = {
     "libc6-dev": lambda: Path("/usr/include/stdio.h").exists(),
     "libssl-dev": lambda: Path("/usr/include/openssl/ssl.h").exists(),
     "swig": lambda: shutil.which("swig"),
+}
+NODE_PACKAGES: dict[str, Callable[[], object]] = {
+    "nodejs": lambda: shutil.which("node"),
+    "npm": lambda: shutil.which("npm"),
 }
 
 
@@ -88,18 +111,17 @@ def main() -> None:
         for name in args.names or RECIPES:
             started = time.monotonic()
             recipe = RECIPES[name]
-            made = _make(
-                folder / name, repr(recipe), partial(_build_client, run, recipe, args.install_system)
-            )
+            build = partial(_build, run, recipe, args.install_system)
+            made = _make(folder / name, repr(recipe), build, recipe.witness)
             print(f"{name}: {'built' if made else 'ready'} in {time.monotonic() - started:.1f} s", flush=True)
 
 
-def _make(folder: Path, recipe: str, build: Callable[[Path], None]) -> bool:
+def _make(folder: Path, recipe: str, build: Callable[[Path], None], witness: str = Recipe.witness) -> bool:
     """Have `build` make the folder, unless it is there, whole and by this recipe; say whether it was made."""
     # The scripts in an environment name its folder, and its libraries are of one Python.
     wanted = hashlib.sha256(f"{recipe} {UV} {PYTHON} {folder}".encode()).hexdigest()
     marker = folder / MARKER
-    if marker.is_file() and marker.read_text() == wanted and (folder / "bin/python").exists():
+    if marker.is_file() and marker.read_text() == wanted and (folder / witness).exists():
         return False
     marker.unlink(missing_ok=True)
     if folder.exists():
@@ -109,8 +131,24 @@ def _make(folder: Path, recipe: str, build: Callable[[Path], None]) -> bool:
     return True
 
 
-def _build_client(run: Callable[..., str], recipe: Recipe, install_system: bool, folder: Path) -> None:
-    _require_system(run, install_system)
+def _build(run: Callable[..., str], recipe: Recipe | NpmRecipe, install_system: bool, folder: Path) -> None:
+    if isinstance(recipe, Recipe):
+        _require_system(run, SYSTEM_PACKAGES, install_system)
+        _build_python(run, recipe, folder)
+    else:
+        _require_system(run, NODE_PACKAGES, install_system)
+        _build_npm(run, recipe, folder)
+
+
+def _build_npm(run: Callable[..., str], recipe: NpmRecipe, folder: Path) -> None:
+    folder.mkdir()
+    (folder / "package.json").write_text('{"private": true}\n')  # else npm looks for one further up
+    options = ["--ignore-scripts", "--no-audit", "--no-fund", "--before", recipe.before]
+    run(["npm", "install", "--prefix", folder, *options, recipe.requirement])
+    run(["node", "-e", recipe.check], cwd=folder)
+
+
+def _build_python(run: Callable[..., str], recipe: Recipe, folder: Path) -> None:
     tool = folder.parent / ".uv"
     _make(tool, "", partial(_build_uv, run))
     uv = str(tool / "bin/uv")
@@ -135,8 +173,10 @@ def _build_uv(run: Callable[..., str], folder: Path) -> None:
     run([folder / "bin/pip", "install", UV])
 
 
-def _require_system(run: Callable[..., str], install: bool) -> None:
-    missing = [package for package, present in SYSTEM_PACKAGES.items() if not present()]
+def _require_system(
+    run: Callable[..., str], packages: Mapping[str, Callable[[], object]], install: bool
+) -> None:
+    missing = [package for package, present in packages.items() if not present()]
     if missing and not install:
         raise SystemExit(
             f"missing Debian packages: {' '.join(missing)} (--install-system installs them, as root)"
@@ -148,10 +188,15 @@ def _require_system(run: Callable[..., str], install: bool) -> None:
 
 
 def _run(
-    lock: int, command: list[str | Path], env: Mapping[str, str] | None = None, check: bool = True
+    lock: int,
+    command: list[str | Path],
+    env: Mapping[str, str] | None = None,
+    check: bool = True,
+    cwd: Path | None = None,
 ) -> str:
     done = subprocess.run(
         command,
+        cwd=cwd,
         env=os.environ | (env or {}),
         stdin=subprocess.DEVNULL,
         capture_output=True,

@@ -9,11 +9,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from missing import missing
+
+from .diracx import DIRACX, DiracX
 
 CLIENTS = Path(__file__).parents[2] / ".clients"
 
@@ -48,10 +52,9 @@ class DemoGrid:
         return [record for record in self.log() if record.get("method") == method]
 
 
-@pytest.fixture(scope="session")
-def demo_grid(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DemoGrid]:
-    """`wherry demo`, up until the tests are over; it must then end in order."""
-    directory = tmp_path_factory.mktemp("demo")
+@contextmanager
+def running_demo(directory: Path) -> Iterator[DemoGrid]:
+    """`wherry demo`, up until the block ends; it must then end in order."""
     process = subprocess.Popen(
         [sys.executable, "-m", "wherry", "demo", "--dir", str(directory)], stdout=subprocess.PIPE, text=True
     )
@@ -67,6 +70,33 @@ def demo_grid(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DemoGrid]:
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=30)
     assert process.returncode == 0
+
+
+@pytest.fixture(scope="session")
+def demo_grid(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DemoGrid]:
+    """A demo grid for all tests that leave its jobs as many as they were."""
+    with running_demo(tmp_path_factory.mktemp("demo")) as grid:
+        yield grid
+
+
+@pytest.fixture(scope="module")
+def busy_grid(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DemoGrid]:
+    """A demo grid for the tests of one module, which may do anything to it."""
+    with running_demo(tmp_path_factory.mktemp("busy")) as grid:
+        yield grid
+
+
+@pytest.fixture
+def diracx(busy_grid: DemoGrid, tmp_path: Path) -> DiracX:
+    """Somebody who has the DiracX client, and has not logged in yet."""
+    return DiracX(environment_of(DIRACX), busy_grid.facts["rest"], tmp_path)
+
+
+@pytest.fixture(scope="module")
+def bob(busy_grid: DemoGrid, tmp_path_factory: pytest.TempPathFactory) -> DiracX:
+    """bob with the DiracX client, logged in once for the tests of a module, which leave him so."""
+    home = tmp_path_factory.mktemp("bob")
+    return DiracX(environment_of(DIRACX), busy_grid.facts["rest"], home).logged_in("bob")
 
 
 @dataclass
@@ -118,12 +148,14 @@ def dirac_client(demo_grid: DemoGrid, tmp_path_factory: pytest.TempPathFactory) 
     """A function from a version to its client; without the environments this fails in CI, else skips."""
 
     def find(version: str) -> Client:
-        environment = CLIENTS / f"dirac-{version}"
-        if not (environment / "bin/python").exists():
-            reason = f"no environment with DIRAC {version}: run `make clients`"
-            if os.environ.get("CI"):
-                pytest.fail(reason)
-            pytest.skip(reason)
-        return Client(version, environment, demo_grid, tmp_path_factory.mktemp("home"))
+        return Client(version, environment_of(version), demo_grid, tmp_path_factory.mktemp("home"))
 
     return find
+
+
+def environment_of(version: str) -> Path:
+    """The environment of a DIRAC release; without it this fails in CI, else skips."""
+    environment = CLIENTS / f"dirac-{version}"
+    if not (environment / "bin/python").exists():
+        missing(f"no environment with DIRAC {version}: run `make clients`")
+    return environment

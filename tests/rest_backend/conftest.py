@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
+from urllib.parse import urlencode
 
 import orjson
 import pytest
@@ -21,11 +22,15 @@ from pytest_asyncio import is_async_test
 from sqlalchemy import Executable, create_engine
 
 from rest_backend.app import make_app
-from rest_backend.operations import Operation, Resources, RestRequest, Runner
+from rest_backend.errors import RestError
+from rest_backend.keys import KeySet, SigningKey
+from rest_backend.operations import Operation, Raw, Resources, RestRequest, Runner
 from rest_backend.principals import Principal
+from rest_backend.sandbox_store.directory import PURPOSE, DirectoryStore
 from rest_backend.settings import HttpSettings, Settings
 from rest_backend.table import OPERATIONS
-from rest_backend.tokens import KeySet, SigningKey, TokenIssuer
+from rest_backend.tokens import TokenIssuer
+from rest_backend.tokens import pilot as pilot_principal
 from shared_db.cfg import CfgSection
 from shared_db.connection import Databases, open_databases
 from shared_db.engines.base import Limits
@@ -83,12 +88,13 @@ CALLERS: Mapping[str, tuple[str, str]] = {
 NOON = datetime(2024, 3, 1, 12, tzinfo=UTC)
 
 
-def _registry(settings: Mapping[str, str]) -> Registry:
+def _cfg(settings: Mapping[str, str]) -> CfgSection:
     cfg = CfgSection()
     cfg.set("DIRAC/VirtualOrganization", "demo")
     for user in sorted({name for _, members, _ in GROUPS.values() for name in members}):
         cfg.set(f"Registry/Users/{user}/DN", f"/O=Grid/CN={user}")
     cfg.set("Registry/Users/olga/Subject", OLGAS_SUBJECT)
+    cfg.set("Registry/Hosts/bridge/DN", "/O=Grid/CN=bridge")
     for group, (vo, members, properties) in GROUPS.items():
         cfg.set(f"Registry/Groups/{group}/Users", ", ".join(members))
         cfg.set(f"Registry/Groups/{group}/Properties", ", ".join(properties))
@@ -96,7 +102,7 @@ def _registry(settings: Mapping[str, str]) -> Registry:
     cfg.set("Registry/VO/demo/DefaultGroup", "demo_user")
     for name, value in settings.items():
         cfg.set(name, value)
-    return Registry.from_cfg(cfg)
+    return cfg
 
 
 # --- The rows
@@ -244,7 +250,7 @@ def _fill(file: Path) -> None:
 
 @dataclass(frozen=True)
 class Said:
-    """What a client got; ``body`` is None where there was none."""
+    """What a client got; ``body`` is None where there was none, and the text of a page."""
 
     status: int
     body: Any = None
@@ -266,22 +272,37 @@ class Grid:
     """A backend with its callers, reachable over HTTP and in process."""
 
     def __init__(
-        self, file: Path, databases: Databases, registry: Registry, operations: Sequence[Operation]
+        self,
+        file: Path,
+        databases: Databases,
+        cfg: CfgSection,
+        operations: Sequence[Operation],
+        settings: Settings = SETTINGS,
     ) -> None:
         self.file = file
         self.databases = databases
-        self.registry = registry
+        self.registry = Registry.from_cfg(cfg)
         self.issuer = TokenIssuer(KEYS, ISSUER)
-        resources = Resources(databases, lambda: registry, self.issuer, SETTINGS)
+        self.sandboxes = DirectoryStore(
+            file.with_suffix(".sandboxes"), lambda: self.issuer.keys.derived(PURPOSE)
+        )
+        resources = Resources(
+            databases,
+            lambda: self.registry,
+            self.issuer,
+            settings,
+            lambda: cfg,
+            sandboxes=self.sandboxes,
+        )
         self.runner = Runner(operations, resources)
         self.client: TestClient[Any, Any]
 
     def principal(self, caller: str) -> Principal:
-        """One of the CALLERS, or ``host``."""
+        """One of the CALLERS, ``host``, or ``pilot:STAMP``, a pilot of ``demo`` with a token of its own."""
+        if caller.startswith("pilot:"):
+            return pilot_principal("demo", caller.removeprefix("pilot:"))
         if caller == "host":
-            return Principal(
-                "host-subject", "", "hosts", "bridge", ("TrustedHost", "JobAdministrator", "Operator")
-            )
+            return Principal(self.registry.subject("bridge", ""), "", "hosts", "bridge", HOSTS_PROPERTIES)
         user, group = CALLERS[caller]
         vo, _, properties = GROUPS[group]
         return Principal(self.registry.subject(user, vo), vo, group, user, properties)
@@ -303,15 +324,26 @@ class Grid:
     ) -> Said:
         """Ask over HTTP; ``data`` is a body that is sent as it is."""
         sent = {} if caller is None else {"Authorization": f"Bearer {self.token(caller)}"}
-        if body is not None:
+        if body is not None and self._takes_form(method, path):
+            data = urlencode(body).encode()
+            sent["Content-Type"] = "application/x-www-form-urlencoded"
+        elif body is not None:
             data = orjson.dumps(body, option=orjson.OPT_NON_STR_KEYS)
         async with self.client.request(
             method, path, data=data, params=dict(query), headers={**sent, **headers}, allow_redirects=False
         ) as response:
             content = await response.read()
+            if response.content_type.startswith("text/"):
+                return Said(response.status, content.decode(), response.headers)
             if content:
                 assert response.content_type == "application/json"
             return Said(response.status, orjson.loads(content) if content else None, response.headers)
+
+    def _takes_form(self, method: str, path: str) -> bool:
+        try:
+            return self.runner.find(method, path).form
+        except RestError:
+            return False
 
     async def call(
         self,
@@ -327,7 +359,10 @@ class Grid:
         answer = await self.runner.call(
             RestRequest(method, path, query, body, base_url), self.principal(caller)
         )
-        return Said(answer.status, answer.body, answer.headers)
+        body = answer.body
+        if isinstance(body, Raw) and body.content_type.startswith("text/"):
+            body = body.content.decode()
+        return Said(answer.status, body, answer.headers)
 
     async def rows(self, database: str, statement: Executable) -> list[tuple[Any, ...]]:
         """What stands in the database, for what no route tells."""
@@ -359,10 +394,11 @@ async def _serving(
     settings: Mapping[str, str] = NOTHING,
     operations: Sequence[Operation] = (),
     busy_seconds: float = 5.0,
+    rest: Settings = SETTINGS,
 ) -> AsyncIterator[Grid]:
     databases = open_databases(f"sqlite:///{file}", limits=Limits(busy_seconds=busy_seconds))
-    grid = Grid(file, databases, _registry(settings), (*OPERATIONS, *operations))
-    app = make_app(grid.runner)
+    grid = Grid(file, databases, _cfg(settings), (*OPERATIONS, *operations), rest)
+    app = make_app(grid.runner, routes=grid.sandboxes.routes)
     async with TestClient(TestServer(app)) as client:
         grid.client = client
         yield grid
@@ -381,7 +417,8 @@ def filled_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def make_grid(filled_file: Path, tmp_path: Path) -> GridMaker:
     """Makes grids for ``async with``.
 
-    ``settings`` are more options of the registry; ``operations`` are served besides the table's.
+    ``settings`` are more options of the registry; ``operations`` are served besides the table's; ``rest`` are
+    the settings of the new side.
     """
     return lambda **given: _serving(Path(shutil.copy(filled_file, tmp_path / "grid.db")), **given)
 

@@ -41,9 +41,10 @@ CALLER = rest_backend.principals.Principal("subject", "demo", "demo_user", "alic
 BY_HAND = """
 from aiohttp import web
 from rest_backend.app import make_app
+from rest_backend.keys import KeySet
 from rest_backend.operations import Resources, Runner
 from rest_backend.table import OPERATIONS
-from rest_backend.tokens import KeySet, TokenIssuer
+from rest_backend.tokens import TokenIssuer
 from shared_db.connection import open_databases
 from shared_db.registry import RegistryFile
 
@@ -95,6 +96,7 @@ Registry
   {
     alice
     {
+      Subject = subject
       DN = /O=Grid/CN=alice
     }
   }

@@ -11,10 +11,13 @@ from typing import Any
 
 import orjson
 import pytest
+from yarl import URL
 
+from rest_backend.operations import Operation
 from rest_backend.table import OPERATIONS
 
-from .conftest import LARGEST_BODY, one
+from .conftest import LARGEST_BODY, Grid, Said, one
+from .test_operations import REQUESTS, Row
 
 PROTECTED = [operation for operation in OPERATIONS if not operation.policy.public]
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
@@ -83,8 +86,9 @@ async def test_unknown_path(grid, method, path) -> None:
 
 @pytest.mark.parametrize("path", sorted({operation.path for operation in OPERATIONS}))
 async def test_wrong_method(grid, path) -> None:
-    """Every other method is 405, also HEAD, and Allow names those that there are."""
-    known = {operation.method for operation in OPERATIONS if operation.path == path}
+    """Every other method is 405, and Allow names those that there are; where GET is, HEAD is too."""
+    known = {operation.method for operation in OPERATIONS if operation.path == path} | {"OPTIONS"}
+    known |= {"HEAD"} if "GET" in known else set()
     for method in METHODS:
         if method not in known:
             said = await grid.http(method, path, caller=None)
@@ -96,7 +100,7 @@ async def test_wrong_method(grid, path) -> None:
 async def test_wrong_method_on_the_document(grid) -> None:
     """The OpenAPI document is a path like any other: a wrong method is 405."""
     said = await grid.http("POST", "/api/openapi.json", caller=None)
-    assert (said.status, said.headers.get("Allow")) == (405, "GET")
+    assert (said.status, said.headers.get("Allow")) == (405, "GET, HEAD, OPTIONS")
 
 
 @pytest.mark.parametrize(
@@ -106,12 +110,23 @@ async def test_wrong_method_on_the_document(grid) -> None:
         ("GET", "/api/pilots", "/api/pilots/"),
         ("POST", "/api/jobs/search/", "/api/jobs/search"),
         ("GET", "/.well-known/jwks.json/", "/.well-known/jwks.json"),
+        # A part of the path stays what it was: it ends neither the path nor the header.
+        ("GET", "/api/jobs/1%3Fa%23b/jdl/", "/api/jobs/1%3Fa%23b/jdl"),
+        ("GET", "/api/jobs/1%0D%0ASet-Cookie:%20a=b/jdl/", "/api/jobs/1%0D%0ASet-Cookie:%20a=b/jdl"),
     ],
 )
 async def test_redirects(grid, method, path, location) -> None:
     """A slash too few or too many is mended by 307, which keeps method and body."""
-    said = await grid.http(method, path, caller=None)
+    said = await grid.http(method, URL(path, encoded=True), caller=None)
     assert (said.status, said.headers["Location"]) == (307, location)
+    assert "Set-Cookie" not in said.headers
+
+
+async def test_a_path_with_a_line_break(grid) -> None:
+    """It is unknown, and answered as every other: with an id by which the log has it."""
+    said = await grid.http("GET", URL("/api/nothing%0A", encoded=True), caller=None)
+    assert (said.status, said.detail) == (404, "Not Found")
+    assert said.headers["X-Request-ID"]
 
 
 async def test_a_redirect_is_followed(grid) -> None:
@@ -299,6 +314,19 @@ async def test_a_large_body(grid) -> None:
     assert str(LARGEST_BODY) in said.detail
 
 
+async def test_a_large_body_of_nobody(grid) -> None:
+    """Who has not said who he is may not fill our memory: forms and secrets are short."""
+    for path, content_type in (
+        ("/api/auth/token", "application/x-www-form-urlencoded"),
+        ("/api/auth/secret-exchange", "application/json"),
+    ):
+        said = await grid.http(
+            "POST", path, caller=None, data=b"x" * 70_000, headers={"Content-Type": content_type}
+        )
+        assert said.status == 413
+        assert "65536" in said.detail
+
+
 # Numbers and times that fit their type but no column.
 EXTREMES = [
     pytest.param("POST", "/api/jobs/search", search("eq", "9" * 30), id="job id of 30 digits"),
@@ -327,7 +355,7 @@ async def test_extremes_are_the_clients_fault(grid, method, path, body) -> None:
 
 async def test_every_answer_is_json(grid) -> None:
     """Answers are JSON by name; 204 has neither a body nor a type."""
-    headers = {"Authorization": f"Bearer {grid.token('admin')}"}
+    headers = {"Authorization": f"Bearer {grid.token('admin')}", "Accept-Encoding": "identity"}
     for method, path, status in [
         ("GET", "/api/auth/userinfo", 200),
         ("GET", "/.well-known/security.txt", 200),
@@ -379,48 +407,55 @@ async def test_many_at_once(grid) -> None:
 
 # --- The database is away
 
-NEEDS_DATABASE = [
-    ("POST", "/api/jobs/search", None),
-    ("PATCH", "/api/jobs/status", KILL),
-    ("POST", "/api/pilots/", {"pilot_stamp": "new", "vo": "demo"}),
-    ("PATCH", "/api/pilots/metadata", {"s1": {}}),
-    ("POST", "/api/pilots/search", None),
-    ("POST", "/api/pilots/summary", {"grouping": ["Status"]}),
-    ("POST", "/api/pilots/legacy", [{"pilot_reference": "r", "vo": "demo"}]),
-    ("PATCH", "/api/pilots/legacy", {"pilot_ids": [1], "metadata": {"Status": "Done"}}),
-    ("POST", "/api/pilots/jobs/search", None),
-    ("GET", "/api/health/ready", None),
-    ("GET", "/api/health/startup", None),
-]
-NEEDS_NONE = [
-    ("GET", "/api/health/live"),
-    ("GET", "/api/openapi.json"),
-    ("GET", "/api/auth/userinfo"),
-    *[("GET", operation.path) for operation in OPERATIONS if operation.tag == ".well-known"],
-]
-
-
-def test_every_operation_is_in_one_of_the_lists() -> None:
-    """Each operation either needs the database or does not."""
-    listed = [request[:2] for request in (*NEEDS_DATABASE, *NEEDS_NONE)]
-    assert sorted(listed) == sorted((operation.method, operation.path) for operation in OPERATIONS)
+# By name: what they do needs no row; of the last ones the table has only what is refused.
+NEED_NO_DATABASE = {
+    "auth_finished",
+    "auth_legacy_exchange",
+    "auth_userinfo",
+    "config_serve_config",
+    "docs",
+    "docs_asset",
+    "health_live",
+    "jobs_get_limits",
+    "openapi",
+    "pilots_get_log_limits",
+    *(operation.name for operation in OPERATIONS if operation.tag == ".well-known"),
+    "auth_complete_authorization_flow",
+    "auth_finish_device_flow",
+    "auth_initiate_authorization_flow",
+    "auth_initiate_device_flow",
+    "auth_refresh_pilot_tokens",
+    "pilots_create_pilot_secrets",
+    "auth_revoke_refresh_token_by_refresh_token",
+}
 
 
 async def test_the_database_is_away_and_comes_back(make_grid) -> None:
-    """Without its database the server says 503 and when to try again; afterwards it goes on by itself."""
+    """Without its database the server says 503 and when to try again; afterwards it goes on by itself.
+
+    What can be refused without a look at the database still is.
+    """
     async with make_grid() as grid:
         assert (await grid.http("POST", "/api/jobs/search")).status == 200
         away = grid.file.rename(grid.file.with_suffix(".away"))
-        for request in NEEDS_DATABASE:
-            said = await grid.http(*request)
-            assert said.status == 503, request
-            assert isinstance(said.detail, str)
-            assert said.headers["Retry-After"] == "10"
-        for request in NEEDS_NONE:
-            assert (await grid.http(*request)).status == 200, request
+        for operation in OPERATIONS:
+            said = [(row, await ask(grid, operation, row)) for row in REQUESTS[operation.name]]
+            unavailable = [answer for _, answer in said if answer.status == 503]
+            assert all(answer.status in (503, row.status) or row.status < 400 for row, answer in said)
+            if operation.name not in NEED_NO_DATABASE:
+                assert unavailable, operation.name
+                assert {answer.headers["Retry-After"] for answer in unavailable} == {"10"}
+            else:
+                assert said[0][1].status == said[0][0].status, operation.name
         away.rename(grid.file)
         assert (await grid.http("POST", "/api/jobs/search")).status == 200
         assert (await grid.http("PATCH", "/api/jobs/status", KILL)).status == 200
+
+
+async def ask(grid: Grid, operation: Operation, row: Row) -> Said:
+    """Make a request of the table."""
+    path = operation.path.format(**row.parts)
+    return await grid.http(operation.method, path, row.body, caller=row.caller, query=row.query)
 
 
 async def test_the_database_is_held_by_another(make_grid) -> None:

@@ -22,8 +22,9 @@ from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from rest_backend.errors import Unauthorized
+from rest_backend.keys import KeyFile, KeyFileError, KeySet, SigningKey
 from rest_backend.principals import Principal
-from rest_backend.tokens import KeyFileError, KeySet, SigningKey, TokenIssuer, uuid7
+from rest_backend.tokens import TokenIssuer, uuid7
 
 from .conftest import ISSUER, Grid, Said
 
@@ -345,13 +346,13 @@ def test_starts_at_once_end_with_one_key_set(tmp_path, monkeypatch) -> None:
     """Programs that all find no key file and all make one end up with the same keys."""
     starts = 8
     all_found_none = threading.Barrier(starts)
-    make_file = KeySet._create
+    make_file = KeyFile.create
 
     def create(path) -> None:
         all_found_none.wait(timeout=10)
         make_file(path)
 
-    monkeypatch.setattr(KeySet, "_create", staticmethod(create))
+    monkeypatch.setattr(KeyFile, "create", staticmethod(create))
     with ThreadPoolExecutor(starts) as pool:
         found = list(pool.map(KeySet.load_or_create, [tmp_path / "keys.json"] * starts))
     assert len({keys.signing.key_id for keys in found}) == 1
@@ -407,3 +408,13 @@ def test_a_key_file_that_cannot_be_made(tmp_path) -> None:
         KeySet.load_or_create(tmp_path / "file" / "keys.json")
     with pytest.raises(KeyFileError, match=re.escape(str(tmp_path))):
         KeySet.load_or_create(tmp_path)
+
+
+def test_a_key_file_that_others_can_read(tmp_path) -> None:
+    """The log says so at the start and at each change: whoever has the keys can act as anybody."""
+    file = KeyFile.load_or_create(tmp_path / "keys.json")
+    assert file.warnings == ()
+    for mode, warned in ((0o644, True), (0o660, True), (0o640, False), (0o600, False)):
+        file.path.chmod(mode)
+        assert file.refresh()
+        assert bool(file.warnings) == warned

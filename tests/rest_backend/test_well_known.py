@@ -27,6 +27,7 @@ async def test_openid_configuration(grid) -> None:
         "grant_types_supported": [
             "authorization_code",
             "urn:ietf:params:oauth:grant-type:device_code",
+            "refresh_token",
         ],
         "scopes_supported": [
             "vo:demo",
@@ -57,10 +58,14 @@ async def test_urls_follow_the_host_that_was_asked(grid) -> None:
     assert said.body["jwks_uri"] == "http://bridge.example.org:8000/.well-known/jwks.json"
 
 
-async def test_the_named_documents_are_there(grid) -> None:
-    """Those of the named URLs that are served so far answer there."""
+async def test_the_named_addresses_are_there(grid) -> None:
+    """Every URL that is named is served."""
     known = (await grid.http("GET", "/.well-known/openid-configuration", caller=None)).body
     here = str(grid.client.make_url("")).rstrip("/")
+    named = [value for name, value in known.items() if name.endswith(("_uri", "_endpoint"))]
+    assert len(named) == 6
+    for url in named:
+        assert grid.runner.methods(url.removeprefix(here)), url
     for name in ("jwks_uri", "userinfo_endpoint"):
         assert (await grid.http("GET", known[name].removeprefix(here))).status == 200
 

@@ -31,6 +31,7 @@ rest: {{listen: "127.0.0.1:0"}}
 operations: {{listen: "127.0.0.1:0"}}
 auth: {{issuer: "https://test.invalid/"}}
 limits: {{database_busy_seconds: 0.3}}
+tasks: {{jobs: false}}
 """
 
 

@@ -58,7 +58,7 @@ async def test_help() -> None:
     """Every command explains itself."""
     top = await wherry("--help")
     assert top.code == 0
-    for command in ("serve", "demo", "plan", "db", "explain", "call", "token"):
+    for command in ("serve", "demo", "plan", "db", "explain", "call", "keys", "token"):
         assert command in top.out
     for command in (
         ["serve"],
@@ -159,7 +159,15 @@ async def test_db_init(directory: Path) -> None:
     """Tables are made in a new file; a second time nothing is changed; a path that cannot be is named."""
     config = directory / "wherry.yaml"
     (directory / "wherry.db").unlink()
-    logical = ("JobDB", "JobLoggingDB", "PilotAgentsDB", "TaskQueueDB", "SandboxMetadataDB", "ProxyDB")
+    logical = (
+        "JobDB",
+        "JobLoggingDB",
+        "PilotAgentsDB",
+        "TaskQueueDB",
+        "SandboxMetadataDB",
+        "ProxyDB",
+        "ResourceStatusDB",
+    )
     for found, own in (("made", "from nothing to version"), ("is there", "is at version")):
         run = await wherry("db", "init", "-c", str(config))
         assert (run.code, run.err) == (0, "")
@@ -254,6 +262,28 @@ async def test_token(directory: Path) -> None:
     )
     run = await wherry("token", "carol", *config)
     assert one_line(run) == "unknown user 'carol': known are alice, bob, pilot"
+
+
+async def test_keys_rotate(directory: Path) -> None:
+    """A new key signs, the old ones verify; with `--forget` only the last of them."""
+    config = ("-c", str(directory / "wherry.yaml"))
+
+    async def kid_of_a_token() -> str:
+        run = await wherry("token", "alice", *config)
+        return str(jwt.get_unverified_header(run.out.strip())["kid"])
+
+    first = await kid_of_a_token()
+    run = await wherry("keys", "rotate", *config)
+    assert run.code == 0
+    second = await kid_of_a_token()
+    assert run.out.splitlines() == [f"{second} Ed25519 signs", f"{first} Ed25519 verifies"]
+    run = await wherry("keys", "rotate", "--forget", *config)
+    third = await kid_of_a_token()
+    assert run.out.splitlines() == [f"{third} Ed25519 signs", f"{second} Ed25519 verifies"]
+    (directory / "keys.json").write_text("{}")
+    run = await wherry("keys", "rotate", *config)
+    assert run.code == 2
+    assert "keys.json" in one_line(run)
 
 
 async def test_call(grid: Grid) -> None:

@@ -65,6 +65,23 @@ def test_ipv6_address(tmp_path: Path) -> None:
     assert rest_url(config, 8000) == "http://[::1]:8000"
 
 
+def test_logins_and_stores(tmp_path: Path) -> None:
+    """What browsers, people and programs may be told to use is taken in every form that works."""
+    config = load(
+        tmp_path,
+        MINIMAL.replace("}", ", url: 'https://a.org/wherry/', cors_origins: ['*', 'https://a.org:8443']}")
+        + "auth:\n  redirect_uris: ['http://localhost:1/cb?x=1', 'org.example.app:/cb']\n"
+        + f"  legacy_exchange_key_hash: {'AB' * 32}\n"
+        + "  providers: {demo: {url: 'https://idp.org/realms/x/', client_id: c}}\n",
+    )
+    assert config.rest is not None
+    assert config.rest.url == "https://a.org/wherry"
+    assert config.rest.cors_origins == ("*", "https://a.org:8443")
+    assert config.auth.redirect_uris == ("http://localhost:1/cb?x=1", "org.example.app:/cb")
+    assert config.auth.legacy_exchange_key_hash == "ab" * 32
+    assert config.auth.providers["demo"].url == "https://idp.org/realms/x"
+
+
 def test_defaults_are_those_of_the_parts() -> None:
     """A limit that is not configured is the one that the part has by itself."""
     assert asdict(Limits().of_connections()) == asdict(ConnectionLimits())
@@ -88,6 +105,34 @@ WRONG = {
     LEGACY.replace("plan: p.yaml\n", ""): "`legacy:` needs a plan: add `plan: plan.yaml`",
     LEGACY.replace("c.pem", "x.pem"): "`tls.certificate`:",
     LEGACY.replace("tls: {certificate: c.pem, key: k.pem, ca_path: ca}\n", ""): "`tls` is missing",
+}
+
+PROVIDER = MINIMAL + "auth: {providers: {demo: {url: URL, client_id: c}}}\n"
+S3 = MINIMAL + 'sandboxes: {s3: {endpoint: "http://s3:9000", bucket: b, MORE}}\n'
+WRONG |= {
+    PROVIDER.replace("URL", "idp.example.org"): "`auth.providers.demo.url`: write https://HOST:PORT",
+    PROVIDER.replace("URL", '"https://x:y@idp.example.org"'): "write the address only, without user",
+    PROVIDER.replace("URL", '"https://idp:port"'): "`auth.providers.demo.url`: no URL: Port",
+    PROVIDER.replace("URL", '"https://i/.well-known/openid-configuration"'): "leave /.well-known/openid",
+    PROVIDER.replace("client_id: c", 'client_id: ""').replace("URL", "https://i"): "at least 1 character",
+    PROVIDER.replace("URL", "https://i, ca: nowhere.pem"): "nowhere.pem cannot be read (No such file",
+    PROVIDER.replace("URL", "https://i, ca: c.pem"): "c.pem holds no certificate in PEM",
+    MINIMAL + "auth: {providers: {demo: https://i}}\n": "`auth.providers.demo`: write keys and values below",
+    MINIMAL + "auth: {redirect_uris: https://i}\n": "`auth.redirect_uris`: write a list, as in [",
+    MINIMAL + "auth: {redirect_uris: [portal]}\n": "`auth.redirect_uris.0`: write a whole URL without `#`",
+    MINIMAL + "auth: {redirect_uris: ['http://i/#a']}\n": "`auth.redirect_uris.0`: write a whole URL without",
+    MINIMAL + "auth: {legacy_exchange_key_hash: abc}\n": "key_hash`: write 64 hexadecimal digits",
+    MINIMAL + "auth: {refresh_token_minutes: 99999999999}\n": "less than or equal to 5256000",
+    MINIMAL.replace("}", ", cors_origins: [a.org]}"): "`rest.cors_origins.0`: write SCHEME://HOST:PORT",
+    MINIMAL.replace("}", ", cors_origins: ['https://a.org/']}"): "without anything behind",
+    MINIMAL.replace("}", ", url: a.org}"): "`rest.url`: write https://HOST:PORT",
+    S3.replace(
+        "MORE", "access_key: a"
+    ): "`sandboxes.s3`: write both `access_key` and `secret_key`, or neither",
+    S3.replace("MORE", "ca: c.pem"): "`sandboxes.s3.ca`: ",
+    S3.replace("http://", "").replace("MORE", ""): "`sandboxes.s3.endpoint`: write https://HOST:PORT",
+    S3.replace("bucket: b", "bucket: s3://b").replace("MORE", ""): "bucket`: write the bucket's name only",
+    MINIMAL + "sandboxes: {directory: c.pem}\n": "c.pem is no directory: name another",
 }
 
 

@@ -32,7 +32,15 @@ from wherry.demo.data import fill
 
 from .conftest import Grid, StartGrid
 
-LOGICAL = ("JobDB", "JobLoggingDB", "PilotAgentsDB", "TaskQueueDB", "SandboxMetadataDB", "ProxyDB")
+LOGICAL = (
+    "JobDB",
+    "JobLoggingDB",
+    "PilotAgentsDB",
+    "TaskQueueDB",
+    "SandboxMetadataDB",
+    "ProxyDB",
+    "ResourceStatusDB",
+)
 FROM_NOTHING = "WherryDB: from nothing to version 0002"
 AS_IT_WAS = "WherryDB: is at version 0002"
 SECRET = "sesame-is-no-password"

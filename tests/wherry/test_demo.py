@@ -8,7 +8,10 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from pathlib import Path
+
+from wherry.demo.grid import WIRES
 
 DEMO = (sys.executable, "-m", "wherry", "demo")
 
@@ -63,7 +66,7 @@ def free_ports(count: int) -> int:
 
 def test_demo_json_fixed_ports_and_ctrl_c(tmp_path: Path) -> None:
     """--port fixes the ports; demo.json names every listener and file; Ctrl-C leaves nothing running."""
-    port = free_ports(3)
+    port = free_ports(8)
     process = subprocess.Popen(
         [*DEMO, "--dir", str(tmp_path), "--port", str(port)], stdout=subprocess.PIPE, text=True
     )
@@ -80,6 +83,10 @@ def test_demo_json_fixed_ports_and_ctrl_c(tmp_path: Path) -> None:
         assert "Configuration/Server" in grid["urls"]
         assert grid["rest"] == f"http://localhost:{port + 1}"
         assert grid["metrics"] == f"http://127.0.0.1:{port + 2}/metrics"
+        last = port + 3 + len(WIRES)
+        assert grid["login"] == f"http://localhost:{last}"
+        with urllib.request.urlopen(f"{grid['login']}/.well-known/openid-configuration") as answer:
+            assert json.load(answer)["issuer"] == grid["login"]
         for name in ("ca_path", "dirac_cfg", "plan", "config"):
             assert Path(grid[name]).exists()
         assert set(grid["proxies"]) == set(grid["tokens"]) == {"alice", "bob", "pilot"}
@@ -90,9 +97,7 @@ def test_demo_json_fixed_ports_and_ctrl_c(tmp_path: Path) -> None:
         assert "another demo runs here" in other.stderr
         taken = run_once(tmp_path / "other", "--port", str(port))
         assert taken.returncode == 2
-        assert (
-            f"cannot listen on 127.0.0.1:{port + 1} (Address already in use): choose another" in taken.stderr
-        )
+        assert f"cannot listen on 127.0.0.1:{last} (Address already in use): choose another" in taken.stderr
     finally:
         process.send_signal(signal.SIGINT)
         out, _ = process.communicate(timeout=30)

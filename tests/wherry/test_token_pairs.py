@@ -11,11 +11,11 @@ from typing import Any, cast
 
 import jwt
 import pytest
-import time_machine
 
 from legacy_rpc.messages import Credential, Failure, Identity
+from rest_backend.keys import KeyFile
 from rest_backend.operations import Runner
-from rest_backend.tokens import KeySet, TokenIssuer
+from rest_backend.tokens import TokenIssuer
 from shared_db.administration import upgrade_own
 from shared_db.connection import open_databases
 from shared_db.registry import RegistryFile
@@ -42,8 +42,9 @@ async def new(tmp_path: Path) -> AsyncIterator[NewSide]:
     (tmp_path / "registry.cfg").write_text("Registry\n{\n}\n")
     registry = RegistryFile(tmp_path / "registry.cfg")
     registry.load()
-    issuer = TokenIssuer(KeySet.load_or_create(tmp_path / "keys.json"), "https://issuer.example.org/")
-    yield NewSide("", databases, registry, issuer, cast(Runner, None))
+    keys = KeyFile.load_or_create(tmp_path / "keys.json")
+    issuer = TokenIssuer(lambda: keys.content, "https://issuer.example.org/")
+    yield NewSide("", databases, registry, keys, issuer, cast(Runner, None))
     await databases.dispose()
 
 
@@ -97,16 +98,3 @@ async def test_who_gets_none(new: NewSide, caller: Identity) -> None:
         await token_pairs(new)(caller)
     async with new.databases.unit_of_work() as work:
         assert await work.rows(WHERRY_DB, refresh_tokens.select()) == []
-
-
-async def test_ended_tokens_go(new: NewSide) -> None:
-    """The table holds the tokens that can still be used, not all that ever were."""
-    with time_machine.travel(ENDS - timedelta(days=2), tick=False):
-        await token_pairs(new)(ALICE)
-    with time_machine.travel(ENDS + timedelta(days=1), tick=False):
-        assert ALICE.credential is not None
-        later = replace(ALICE, credential=replace(ALICE.credential, expires=ENDS + timedelta(days=2)))
-        await token_pairs(new)(later)
-    async with new.databases.unit_of_work() as work:
-        rows = await work.rows(WHERRY_DB, refresh_tokens.select())
-    assert len(rows) == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import socket
 import sqlite3
 import time
 from collections import deque
@@ -19,12 +20,14 @@ from legacy_rpc.messages import Identity
 from shared_db.cfg import CfgSection
 from shared_db.connection import open_databases
 from wherry.build import principal_of
-from wherry.config import ConfigError, load_config
-from wherry.demo.credentials import GROUPS, VO, GridCredentials, grid_credentials, registry_text
+from wherry.config import Address, ConfigError, load_config
+from wherry.demo.credentials import GROUPS, USERS, VO, GridCredentials, grid_credentials, registry_text
 from wherry.demo.data import fill
+from wherry.demo.login import CALLBACK_PATH, CLIENT_ID, LoginPage, Person
 from wherry.listeners import SERVERS
 from wherry.logs import logging_to
-from wherry.serve import Serving, serving, stop_signals
+from wherry.serve import Serving, serving, serving_http, stop_signals
+from wherry.sockets import bind
 
 if TYPE_CHECKING:
     from legacy_rpc.front_door import FinishedCall
@@ -61,7 +64,13 @@ legacy:
   public_host: localhost
 rest: {{listen: "127.0.0.1:{rest}"}}
 operations: {{listen: "127.0.0.1:{operations}"}}
-auth: {{issuer: "https://demo.wherry.invalid/", keys: keys.json, access_token_minutes: 720}}
+auth:
+  issuer: "https://demo.wherry.invalid/"
+  keys: keys.json
+  access_token_minutes: 720
+  providers: {{{vo}: {{url: "{login}", client_id: {client_id}}}}}  # the demo's own
+  redirect_uris: ["{login}{callback}"]
+tasks: {{jobs: false}}  # the demo's jobs are old, and in every state, on purpose
 """
 
 
@@ -72,21 +81,25 @@ async def run_demo(directory: Path, port: int, *, once: bool, say: Say) -> bool:
     Raises ConfigError or OSError, for a port in use or a directory that cannot be written.
     """
     started = time.perf_counter()
-    with stop_signals() as stopped, _alone(directory):
+    with stop_signals() as stopped, _alone(directory), _login_socket(port) as login_socket:
         say(f"Making the demo grid in {directory}")
         credentials = grid_credentials(directory / "pki")
         say("  certificates, proxies and registry: alice (demo_user, demo_admin), bob (demo_user), pilot")
-        _write_files(directory, port)
+        login = f"http://localhost:{login_socket.getsockname()[1]}"
+        _write_files(directory, port, login)
         await _make_database(directory / "wherry.db")
         say("  database: a few hundred jobs and pilots in every state")
         seen: deque[FinishedCall] = deque(maxlen=2)  # the calls before and after the crossing
         with (directory / "wherry.log").open("a", encoding="utf-8") as log, logging_to(log):
-            async with serving(load_config(directory / "wherry.yaml"), seen.append) as up:
+            async with (
+                serving(load_config(directory / "wherry.yaml"), seen.append) as up,
+                serving_http(_login_page(login, up).app(), login_socket),
+            ):
                 _write_client_cfg(directory, up)
                 say(f"Ready in {time.perf_counter() - started:.1f} s")
-                _tell(directory, up, say)
+                _tell(directory, up, login, say)
                 equal = await _cross(directory, credentials, up, seen, say)
-                _write_grid(directory, credentials, up)
+                _write_grid(directory, credentials, up, login)
                 if not once:
                     say("Serving; Ctrl-C ends it.")
                     await stopped.wait()
@@ -110,7 +123,29 @@ def _alone(directory: Path) -> Iterator[None]:
         yield
 
 
-def _write_files(directory: Path, port: int) -> None:
+def _login_socket(port: int) -> socket.socket:
+    """Where the login page listens, after all others: the configuration must name it, so it comes first."""
+    return bind(Address(host="127.0.0.1", port=port + 3 + len(WIRES) if port else 0), "login page")
+
+
+def _login_page(url: str, up: Serving) -> LoginPage:
+    """The demo's identity provider, for the users of the registry; its client is our REST side."""
+    registry = up.new.registry.current
+    people = {
+        user: Person(
+            registry.subject(user, VO),
+            tuple(group for group, (members, _) in GROUPS.items() if user in members),
+        )
+        for user in USERS
+    }
+    addresses = (up.addresses.rest, up.addresses.rest.replace("localhost", "127.0.0.1"))
+    flows = ("device", "authorize")
+    return LoginPage(
+        url, people, [f"{rest}/api/auth/{flow}/complete" for rest in addresses for flow in flows]
+    )
+
+
+def _write_files(directory: Path, port: int, login: str) -> None:
     (directory / "demo.json").unlink(missing_ok=True)  # that of an earlier run names ports of that run
     (directory / "registry.cfg").write_text(registry_text(directory / "pki"))
     (directory / "plan.yaml").write_text(PLAN.format(method=METHOD, state="legacy"))
@@ -118,7 +153,15 @@ def _write_files(directory: Path, port: int) -> None:
     ports = {name: port + offset if port else 0 for offset, name in enumerate(names)}
     wires = (f'  {name}: {{listen: "127.0.0.1:{ports[name]}"}}' for name in ("dips", *WIRES))
     (directory / "wherry.yaml").write_text(
-        CONFIG.format(wires="\n".join(wires), rest=ports["rest"], operations=ports["operations"])
+        CONFIG.format(
+            wires="\n".join(wires),
+            rest=ports["rest"],
+            operations=ports["operations"],
+            vo=VO,
+            login=login,
+            client_id=CLIENT_ID,
+            callback=CALLBACK_PATH,
+        )
     )
 
 
@@ -158,7 +201,7 @@ def _write_client_cfg(directory: Path, up: Serving) -> None:
     _client_cfg(directory).write_text(cfg.to_text())
 
 
-def _write_grid(directory: Path, credentials: GridCredentials, up: Serving) -> None:
+def _write_grid(directory: Path, credentials: GridCredentials, up: Serving, login: str) -> None:
     """demo.json, which names everything.
 
     It comes last, whole, and says by being there that the grid is ready and the demo's own calls are over.
@@ -168,6 +211,7 @@ def _write_grid(directory: Path, credentials: GridCredentials, up: Serving) -> N
         "urls": {name: up.addresses.service(name) for name in up.old.services.catalogue},
         **{name: up.addresses.wire(name) for name in WIRES},
         "rest": up.addresses.rest,
+        "login": login,
         "metrics": f"{up.addresses.operations}/metrics",
         "ca_path": str(credentials.ca_path),
         "dirac_cfg": str(_client_cfg(directory)),
@@ -201,9 +245,10 @@ def _tokens(up: Serving) -> dict[str, dict[str, str]]:
     return tokens
 
 
-def _tell(directory: Path, up: Serving, say: Say) -> None:
+def _tell(directory: Path, up: Serving, login: str, say: Say) -> None:
     say(f"  old clients   {up.addresses.service(SERVICE)}")
     say(f"  new clients   {up.addresses.rest}/api/openapi.json")
+    say(f"  login page    {login} (anybody can be anybody: no passwords)")
     say(f"  metrics       {up.addresses.operations}/metrics")
     say(f"  plan          {directory / 'plan.yaml'}")
     say(f"  log           {directory / 'wherry.log'}")
@@ -212,6 +257,9 @@ def _tell(directory: Path, up: Serving, say: Say) -> None:
     say(f"  export DIRACSYSCONFIG={_client_cfg(directory)}")
     say(f"  export X509_CERT_DIR={(directory / 'pki/ca')}")
     say(f"  export X509_USER_PROXY={(directory / 'pki/proxies/alice.demo_admin.pem')}")
+    say("An unmodified DiracX client needs only:")
+    say(f"  export DIRACX_URL={up.addresses.rest}")
+    say(f"  dirac login {VO}")
 
 
 async def _cross(
