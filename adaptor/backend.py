@@ -48,7 +48,14 @@ class TokenCache:
 
     def token_for(self, identity: Identity) -> Token | None:
         """A token that is good for a while, or None."""
-        key = (identity.kind, identity.username, identity.group, identity.vo, identity.properties)
+        key = (
+            identity.kind,
+            identity.username,
+            identity.group,
+            identity.vo,
+            identity.properties,
+            identity.by_token,
+        )
         token = self._tokens.get(key)
         if token is None or token.expires - self._clock() < TOKEN_MARGIN_SECONDS:
             token = self._mint(identity)

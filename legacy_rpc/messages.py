@@ -148,6 +148,11 @@ class Identity:
     credential: AnyCredential | None = None
     extra_credentials: str = ""
 
+    @property
+    def by_token(self) -> bool:
+        """Whether a bearer token proves it, and no certificate."""
+        return isinstance(self.credential, TokenCredential)
+
     def has(self, *properties: str) -> bool:
         """True when the caller is known and holds at least one of the properties."""
         return self.kind != "anonymous" and any(name in self.properties for name in properties)

@@ -17,7 +17,7 @@ from multidict import MultiMapping
 
 from rest_backend.errors import RestError, Unauthorized
 from rest_backend.http.bodies import parse_form, read_body
-from rest_backend.http.client_version import check_client_version
+from rest_backend.http.client_version import check_client_version, status_for
 from rest_backend.http.cors import Cors
 from rest_backend.http.problems import wants_problem
 from rest_backend.http.rates import Rates, network_of
@@ -155,6 +155,7 @@ class Shell:
             given = self._options(request)
         else:
             given = await self._answer(request, exchange)
+            given = replace(given, status=status_for(request.headers, given.status))
         return await self._sent(request, exchange, given)
 
     def _options(self, request: web.Request) -> Answer:

@@ -66,6 +66,10 @@ def from_data_error(error: DataError) -> RestError:
     return RestError(status, str(error), {"Retry-After": RETRY_AFTER_SECONDS} if status == 503 else None)
 
 
+# To name a million takes a quarter of a minute, in which nobody else is served.
+MOST_PROBLEMS = 1000
+
+
 def from_validation(
     error: pydantic.ValidationError, place: Callable[[Sequence[Any]], Sequence[str]]
 ) -> RestError:
@@ -73,6 +77,12 @@ def from_validation(
 
     ``place`` gives what goes before a location: ``body``, ``query``, ``path`` or ``header``.
     """
+    count = error.error_count()
+    if count > MOST_PROBLEMS:
+        told = f"{count} parts of the request are wrong, more than can be named"
+        return RestError(
+            422, [{"type": "too_many_problems", "loc": [*place(())], "msg": told, "input": None}]
+        )
     details = []
     for problem in error.errors(include_url=False):
         item: dict[str, Any] = {**problem, "loc": [*place(problem["loc"]), *problem["loc"]]}

@@ -122,15 +122,16 @@ def _still_granted(resources: Resources, stored: StoredToken) -> Principal:
 
 
 async def _revoked(resources: Resources, stored: StoredToken) -> Answer:
-    """Refuse a token that is no longer good; one that was to be replaced ends all of its subject's."""
+    """Refuse a token that is no longer good; while its family goes on, all of its subject's end with it."""
     if stored.legacy_exchange:
         raise Unauthorized("Refresh token was revoked. You must authenticate again", challenge=True)
 
     async def end(work: UnitOfWork) -> None:
         now = _now()
-        await revoke_family(work, stored.family, now)
-        await revoke_subject(work, stored.subject, now)
-        await add_revocation(work, _revocation(resources, SUBJECT, stored.subject, "", "reuse"))
+        # Of a family that has ended a thief has nothing; else an old token could end every new login.
+        if await revoke_family(work, stored.family, now):
+            await revoke_subject(work, stored.subject, now)
+            await add_revocation(work, _revocation(resources, SUBJECT, stored.subject, "", "reuse"))
 
     await writing(resources.databases, end)
     resources.revocations.changed()

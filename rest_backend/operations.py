@@ -14,14 +14,13 @@ from functools import cached_property
 from typing import Any
 from urllib.parse import quote
 
-import orjson
 import pydantic
 
 from rest_backend.access import Gatekeeper
 from rest_backend.errors import RestError, from_data_error, from_validation
 from rest_backend.idempotency import claim_of, once
 from rest_backend.identity_providers import IdentityProviders
-from rest_backend.messages import Answer, Raw, RestRequest, decode, encode
+from rest_backend.messages import Answer, Raw, RestRequest, decode, encode, plain
 from rest_backend.parameters import Parameters, PathTemplate
 from rest_backend.pilot_access import check_pilot
 from rest_backend.principals import Principal
@@ -57,7 +56,7 @@ _IN_PATHS = "/:@!$&'()*+,;=~"
 class Resources:
     """What handlers may use besides the database; handed over by the composition root.
 
-    ``cfg`` is the whole configuration that the registry is a section of, ``cfg_modified`` when it was changed.
+    ``cfg`` is the whole configuration, of which the registry is a section; ``cfg_modified``: when it changed.
     """
 
     databases: Databases
@@ -277,10 +276,9 @@ class Runner:
                 return replace(answer, body=None)
             if isinstance(answer.body, Raw):
                 return answer
-            return Answer(orjson.loads(encode(answer.body)), answer.status, answer.headers)
+            return Answer(await plain(answer.body), answer.status, answer.headers)
         except RestError as error:
-            detail = orjson.loads(encode({"detail": error.detail}))
-            return Answer(detail, error.status, error.headers)
+            return Answer(await plain({"detail": error.detail}), error.status, error.headers)
 
 
 def _allowed(methods: Mapping[str, Operation]) -> Sequence[str]:

@@ -12,6 +12,8 @@ class Principal:
     """The caller; ``subject`` is the bare one, tokens carry ``vo:subject`` (rest-diracx.md, section 3).
 
     ``pilot_stamp``: of a pilot that calls with a token of its own; it has no properties, group or user name.
+    ``by_certificate``: known by a certificate, which says the same in every VO; a token says what the
+    identity provider of its VO says.
     """
 
     subject: str
@@ -21,6 +23,7 @@ class Principal:
     properties: tuple[str, ...]
     policies: Mapping[str, Any] = field(default_factory=dict)
     pilot_stamp: str = ""
+    by_certificate: bool = False
 
     def has(self, *properties: str) -> bool:
         """True when the caller holds at least one of the properties."""

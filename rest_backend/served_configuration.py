@@ -137,7 +137,7 @@ def _section(cfg: CfgSection, path: str) -> CfgDict:
 
 
 def _without_secrets(options: CfgDict) -> CfgDict:
-    """The options that everybody with a token may know, pilots too: where databases are, not their passwords."""
+    """The options that all with a token may know, pilots too: where databases are, not their passwords."""
     return {
         name: value if isinstance(value, str) else _without_secrets(value)
         for name, value in options.items()

@@ -322,4 +322,5 @@ def principal_of(identity: Identity, registry: Registry) -> Principal | None:
         group=identity.group,
         username=identity.username,
         properties=identity.properties,
+        by_certificate=not identity.by_token,
     )

@@ -122,6 +122,7 @@ async def serving(
         addresses = Addresses.of(config, sockets)
         new = make_new_side(config, addresses.rest)
         stack.push_async_callback(new.close)
+        _warn_of_unknown_vos(config, new)
         await _make_ready(new.databases)
         await stack.enter_async_context(new.runner.resources.revocations.followed(new.databases))
         doors = await stack.enter_async_context(_EndedTogether())
@@ -327,6 +328,14 @@ async def _follow(files: list[FollowedFile[object]], rest_tls: RestTls | None) -
 def _warn(file: FollowedFile[object]) -> None:
     for warning in file.warnings:
         logger.warning("%s %s: %s", file.kind, file.path, warning)
+
+
+def _warn_of_unknown_vos(config: Config, new: NewSide) -> None:
+    """Nobody can log in at the provider of a VO that the registry does not have; it may come later."""
+    vos = new.registry.current.vos
+    for vo in sorted(set(config.auth.providers) - set(vos)):
+        known = ", ".join(sorted(vos)) or "none"
+        logger.warning("`auth.providers.%s`: the registry has no such VO (it has: %s)", vo, known)
 
 
 @contextmanager

@@ -12,6 +12,8 @@ from rest_backend.errors import RestError
 VERSION_HEADER = "DiracX-Client-Version"
 # A version is short; of longer ones no more is parsed and remembered.
 _LONGEST = 100
+# Clients before it take 200 for what was made, and call 201 a failure.
+_FIRST_WITH_CREATED = Version("0.4.0")
 
 
 def check_client_version(headers: Mapping[str, str], oldest: str) -> None:
@@ -22,6 +24,14 @@ def check_client_version(headers: Mapping[str, str], oldest: str) -> None:
     problem = _problem(given[:_LONGEST], oldest)
     if problem:
         raise RestError(400, problem)
+
+
+def status_for(headers: Mapping[str, str], status: int) -> int:
+    """The status as the client knows it; its version was checked before."""
+    given = headers.get(VERSION_HEADER)
+    if status != 201 or given is None or Version(given[:_LONGEST]) >= _FIRST_WITH_CREATED:
+        return status
+    return 200
 
 
 @lru_cache(maxsize=256)

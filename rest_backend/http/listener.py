@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import socket
 import ssl
 from collections import Counter
@@ -31,6 +32,9 @@ PAUSE_SECONDS = 0.1
 LINGERING_SECONDS = 2.0
 # Room for a token, which proxies may have turned into a cookie too.
 MOST_HEADER_BYTES = 32 * 1024
+
+
+_QUOTED = re.compile(r"""\s*(?:reading:\s*)?b?['"]""")
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +149,8 @@ class Connection(web.RequestHandler):
             level,
             "a request ended with %d: %s",
             status,
-            told,
+            # What it quotes of the request may be a secret: a code in an address, a token in a header.
+            _QUOTED.split(told)[0],
             extra={"fields": fields},
             exc_info=exc if level == logging.ERROR else None,
         )

@@ -10,7 +10,7 @@ from rest_backend.errors import RestError
 from rest_backend.http.compression import accepts_gzip, compressed, is_worth_it
 from rest_backend.http.problems import PROBLEM_JSON, problem_of
 from rest_backend.http.request_ids import REQUEST_ID_HEADER
-from rest_backend.messages import Answer, Raw, encode
+from rest_backend.messages import Answer, Raw, encode, encode_gently
 
 _JSON = "application/json"
 _WITHOUT_BODY = (204, 304)
@@ -57,7 +57,7 @@ async def response_of(
         **(_PRIVATE if private else {}),
         **given.headers,
     }
-    body, content_type = _content(given)
+    body, content_type = await _content(given)
     if content_type.startswith("text/html"):
         headers = {**_PAGE, **headers}
     if body is not None and "Content-Encoding" not in headers and is_worth_it(body, content_type):
@@ -79,13 +79,13 @@ async def response_of(
     return response
 
 
-def _content(given: Answer) -> tuple[bytes | None, str]:
+async def _content(given: Answer) -> tuple[bytes | None, str]:
     """The bytes of a body and their type; none where there may be none."""
     if given.status in _WITHOUT_BODY or (given.body is None and "Location" in given.headers):
         return None, ""
     if isinstance(given.body, Raw):
         return given.body.content, given.body.content_type
-    return encode(given.body), _JSON
+    return await encode_gently(given.body), _JSON
 
 
 def _vary(headers: dict[str, str], name: str) -> None:

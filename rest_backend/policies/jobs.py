@@ -65,7 +65,7 @@ async def _control(context: Context, body: Any, parameters: Any, masters: Collec
     if caller.has(*masters):
         return
     wanted = set(_named(body, parameters))
-    rows = await job_attributes(context.work, wanted, ["Owner", "OwnerGroup"])
+    rows = await job_attributes(context.work, wanted, ["Owner", "OwnerGroup", "VO"])
     if not rows or len(rows) != len(wanted) or not all(_controls(caller, row) for row in rows):
         raise Forbidden
 
@@ -79,13 +79,16 @@ def _named(body: Any, parameters: Any) -> Collection[int]:
 
 
 def _controls(caller: Principal, job: Any) -> bool:
-    owns = bool(caller.username) and job.Owner == caller.username
+    # Another VO's provider may call anybody by this name.
+    same = caller.by_certificate or caller.vo == job.VO
+    owns = bool(caller.username) and job.Owner == caller.username and same
     shares = caller.has("JobSharing") and job.OwnerGroup == caller.group
     return owns or shares
 
 
 _SHARED = (
-    "job-owner: an owner may {verb} his jobs from any of his groups, as in DIRAC 9. "
+    "job-owner: an owner whom a certificate proves may {verb} his jobs from any of his groups,"
+    " as in DIRAC 9. "
     "job-sharing: a member of a group with JobSharing may {verb} the jobs of that group."
 )
 

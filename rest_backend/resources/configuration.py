@@ -18,7 +18,7 @@ from shared_db.cfg import CfgSection
 
 @dataclass(slots=True)
 class _Kept:
-    """The document of the configuration that was asked for last; that is one object until its file changes."""
+    """The document of the configuration asked for last; that is one object until its file changes."""
 
     cfg: CfgSection
     document: Document

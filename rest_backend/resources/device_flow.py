@@ -62,12 +62,14 @@ _PAGE_HEADERS = {
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
-_FORM = b"""<!DOCTYPE html>
+_ASKED = "Type the code that your device shows, if you have asked it to log in yourself just now."
+_WRONG = "There is no login with this code, or no longer. Look again, or begin anew on your device."
+_FORM = """<!DOCTYPE html>
 <html lang="en">
 <head><meta charset="utf-8"><title>Log in</title></head>
 <body>
 <h1>Log in</h1>
-<p>Type the code that your device shows, if you have asked it to log in yourself just now.</p>
+<p>{text}</p>
 <form method="get">
 <label>Code <input name="user_code" required autofocus autocomplete="off" autocapitalize="characters"
  spellcheck="false" maxlength="20"></label>
@@ -121,16 +123,23 @@ async def go_on(context: Context, _body: None, query: UserCodeQuery) -> Answer:
     Without a code there is a page to type it into.  Case, blanks and hyphens in a code mean nothing.
     """
     if query.user_code is None:
-        return Answer(Raw(_FORM, _HTML), headers=_PAGE_HEADERS)
+        return _form(_ASKED)
     user_code = re.sub(r"[\s-]", "", query.user_code).upper()
     flow = await reading(
         context.resources.databases, lambda work: pending_flow(work, now(), user_code=user_code)
     )
     if flow is None:
+        # Somebody who mistyped it sees the page again; programs get DiracX's text.
+        if "text/html" in context.request.headers.get("accept", ""):
+            return _form(_WRONG, 400)
         raise RestError(400, _NO_FLOW)
     vo = Scope.parse(flow.scope, context.resources.registry()).vo
     back = f"{context.request.base_url}{PATH}/complete"
     return await to_provider(context.resources, DEVICE, flow.flow_id, vo, back)
+
+
+def _form(text: str, status: int = 200) -> Answer:
+    return Answer(Raw(_FORM.format(text=text).encode(), _HTML), status, _PAGE_HEADERS)
 
 
 async def complete(context: Context, _body: None, query: ProviderAnswer) -> Answer:

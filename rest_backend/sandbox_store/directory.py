@@ -9,10 +9,11 @@ from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import IO, Any, TypeVar
 from urllib.parse import urlencode
 
 from aiohttp import BodyPartReader, web
+from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http import HttpProcessingError
 
 from rest_backend.errors import RestError
@@ -151,7 +152,22 @@ class DirectoryStore:
         path = self._folder.path(identity)
         if not await _in_thread(path.is_file):
             raise RestError(404, "Sandbox not found: it was never uploaded, or has been removed")
-        return web.FileResponse(path, chunk_size=BLOCK, headers=_FILE_HEADERS)
+        return _Stored(path, chunk_size=BLOCK, headers=_FILE_HEADERS)
+
+
+class _Stored(web.FileResponse):
+    """A file, sent by us block by block.
+
+    With the system's `sendfile`, which aiohttp uses, the connection does not notice that its peer takes
+    nothing, and waits for ever.
+    """
+
+    async def _sendfile(
+        self, request: web.BaseRequest, fobj: IO[Any], offset: int, count: int
+    ) -> AbstractStreamWriter:
+        writer = await web.StreamResponse.prepare(self, request)
+        assert writer is not None
+        return await self._sendfile_fallback(writer, fobj, offset, count)
 
 
 async def _in_thread(function: Callable[[], T]) -> T:

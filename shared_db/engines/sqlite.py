@@ -178,7 +178,9 @@ class SqliteEngine:
 
     def _refused(self, message: str) -> DataError:
         if _FUNCTION_FAILED in message:
-            return InvalidQuery("A regular expression takes too long: write a simpler one")
+            return InvalidQuery(
+                "A regular expression takes too long: write a simpler one, or add another condition"
+            )
         if message == "interrupted":
             return TooSlow(self.limits.statement_seconds)
         if _FOREIGN.match(message):
@@ -283,10 +285,14 @@ _FUNCTION_FAILED = "user-defined function raised exception"
 _FOREIGN = re.compile("no such (table|column)|table .* has no column")
 
 
-def _provide_regexp(driver: sqlite3.Connection, _record: ConnectionPoolEntry) -> None:
+def _provide_regexp(driver: sqlite3.Connection, record: ConnectionPoolEntry) -> None:
     """SQLite's REGEXP; with SQLAlchemy's own a pattern could keep the whole process busy for ever."""
+    info = record.info
 
     def matches(pattern: str, text: object) -> bool:
+        # SQLite looks at the clock by its own steps, of which there are few beside the work of a pattern.
+        if time.monotonic() > float(info.get("deadline", inf)):
+            raise TimeoutError
         return (
             text is not None
             and regex.search(pattern, str(text), timeout=REGEX_SECONDS, concurrent=True) is not None

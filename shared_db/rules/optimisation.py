@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from shared_db.rules.jdl.policy import DIRAC_9_1
 from shared_db.rules.jdl.reader import Jdl, Value, read
 from shared_db.rules.jdl.values import integer_of, quoted, text_of, texts_of
 from shared_db.rules.jdl.writer import write
@@ -100,7 +101,8 @@ def _demand(attributes: Jdl, whose: Whose) -> Demand:
 
 
 def _cpu_time(attributes: Jdl, given: Jdl) -> int:
-    cpu_time = integer_of(given.get("CPUTime", attributes.get("CPUTime", "")))
+    """What was asked for; a JDL that JobManager did not complete may ask for nothing."""
+    cpu_time = integer_of(given.get("CPUTime", attributes.get("CPUTime", str(DIRAC_9_1.default_cpu_time))))
     if cpu_time is None:
         raise Unschedulable(JOB_SCHEDULING, "CPUTime must be a number of seconds")
     return cpu_time

@@ -148,6 +148,18 @@ async def test_an_unknown_user_code(logins, code) -> None:
     assert (said.status, said.detail) == (400, "No row was found when one was required")
 
 
+async def test_a_mistyped_user_code_in_a_browser(logins) -> None:
+    """A person sees words and the page for the code again."""
+    accept = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+    query = {"user_code": "<script>"}
+    said = await logins.grid.http("GET", DEVICE, caller=None, query=query, headers=accept)
+    assert (said.status, said.headers["Content-Type"].split(";")[0]) == (400, "text/html")
+    assert "There is no login with this code" in said.body
+    assert 'name="user_code"' in said.body
+    assert "script" not in said.body
+    assert "frame-ancestors 'none'" in said.headers["Content-Security-Policy"]
+
+
 async def test_a_user_code_in_use(logins, monkeypatch) -> None:
     """A code that another flow has is drawn again."""
     drawn = iter("B" * 16 + "C" * 8)

@@ -115,6 +115,22 @@ async def test_reuse(logins) -> None:
     assert (await logins.refresh(again["refresh_token"])).status == 200
 
 
+async def test_an_old_token_ends_no_later_login(logins) -> None:
+    """Neither one that was logged out nor one used twice before: whoever kept it would lock the user out."""
+    old, stolen = await logins.log_in("alice"), await logins.log_in("alice")
+    await logins.grid.http(
+        "POST", "/api/auth/revoke", {"token": old["refresh_token"], "client_id": "myDIRACClientID"}
+    )
+    assert (await logins.refresh(stolen["refresh_token"])).status == 200
+    assert (await logins.refresh(stolen["refresh_token"])).status == 401
+    current = await logins.log_in("alice")
+    for kept in (old, stolen):
+        said = await logins.refresh(kept["refresh_token"])
+        assert (said.status, said.detail) == (401, REUSED)
+    assert (await logins.asks(current["access_token"])).status == 200
+    assert (await logins.refresh(current["refresh_token"])).status == 200
+
+
 async def test_many_at_once(logins) -> None:
     """Of many that use one token at once, one is served, and the others are its reuse."""
     tokens = await logins.log_in()
@@ -315,8 +331,8 @@ async def test_logging_out(logins, legacy) -> None:
     refused = await logins.refresh(tokens["refresh_token"])
     assert refused.status == 401
     assert refused.detail == ("Refresh token was revoked. You must authenticate again" if legacy else REUSED)
-    # A revoked token of a proxy is no sign of a thief; one that should have been rotated is.
-    assert (await logins.refresh(kept["refresh_token"])).status == (200 if legacy else 401)
+    # Whoever still has a token that was logged out has nothing: no other login ends for it.
+    assert (await logins.refresh(kept["refresh_token"])).status == 200
 
 
 async def test_access_tokens_are_revoked_too(logins) -> None:

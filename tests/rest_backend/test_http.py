@@ -314,6 +314,23 @@ async def test_a_large_body(grid) -> None:
     assert str(LARGEST_BODY) in said.detail
 
 
+async def test_more_problems_than_can_be_named(grid) -> None:
+    """A large body that is wrong all over costs no more than reading it."""
+    said = await grid.http("PATCH", "/api/jobs/metadata", {str(job): 1 for job in range(1, 2001)})
+    assert said.status == 422
+    [problem] = said.detail
+    assert problem["loc"] == ["body"]
+    assert "2000 parts of the request are wrong" in problem["msg"]
+
+
+@pytest.mark.parametrize("part", ["search", "sort"])
+async def test_a_list_that_is_wrong_all_over(grid, part) -> None:
+    """Its first item is named, and the others are not even looked at."""
+    said = await grid.http("POST", "/api/jobs/search", {part: [{}] * 100_000})
+    assert said.status == 422
+    assert {tuple(problem["loc"][:3]) for problem in said.detail} == {("body", part, 0)}
+
+
 async def test_a_large_body_of_nobody(grid) -> None:
     """Who has not said who he is may not fill our memory: forms and secrets are short."""
     for path, content_type in (

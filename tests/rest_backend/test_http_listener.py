@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -81,7 +82,8 @@ async def serve(grid, limits: ConnectionLimits = LIMITS, **http: float) -> Async
     settings = Settings(http=HttpSettings(**{"body_seconds": SHORT, **http}))
     runner = Runner((*grid.runner.operations, LARGE), replace(grid.runner.resources, settings=settings))
     listening = socket.create_server(("127.0.0.1", 0))
-    async with listening_at(make_app(runner), listening, limits, drain_seconds=1):
+    app = make_app(runner, routes=grid.sandboxes.routes)
+    async with listening_at(app, listening, limits, drain_seconds=1):
         server = Server(listening.getsockname()[1])
         yield server
         for client in server.clients:
@@ -148,12 +150,18 @@ async def test_a_body_that_does_not_end(grid) -> None:
         assert await client.end() < 5
 
 
-async def test_an_answer_that_is_not_read(grid) -> None:
+@pytest.mark.parametrize("what", ["answer", "file"])
+async def test_an_answer_that_is_not_read(grid, tmp_path, what) -> None:
     """Who does not read what it asked for is cut off, and its place is free again."""
+    path = "/api/test/large"
+    if what == "file":
+        (tmp_path / "file").write_bytes(b"x" * 50_000_000)
+        await grid.sandboxes.put("large", tmp_path / "file")
+        path = await grid.sandboxes.download_url("large", "")
     async with serve(grid, replace(LIMITS, per_peer=1)) as server:
         client = await server.connect()
         client.reader._transport.pause_reading()
-        client.writer.write(b"GET /api/test/large HTTP/1.1\r\nHost: x\r\n\r\n")
+        client.writer.write(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
         async with asyncio.timeout(10):
             while True:
                 await asyncio.sleep(0.1)
@@ -183,6 +191,26 @@ async def test_what_is_no_http(grid, data) -> None:
         assert b"Traceback" not in body
         assert await client.end() < 5
         assert (await (await server.connect()).ask())[0] == 200
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"GET /api/auth/device/complete?code=hush" + b"x" * 100_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET / HTTP/1.1\r\nAuthorization: Bearer hush" + b"x" * 100_000 + b"\r\n\r\n",
+        b"GET / HTTP/1.1\r\nAuthorization: Bearer hush\0\r\n\r\n",
+        b"GET /?code=hush\0 HTTP/1.1\r\n\r\n",
+    ],
+    ids=["long address", "long token", "broken token", "broken address"],
+)
+async def test_what_is_no_http_stays_out_of_the_log(grid, caplog, data) -> None:
+    """What is wrong stands there, and not what it is wrong with: that may be a secret."""
+    caplog.set_level(logging.INFO)
+    async with serve(grid) as server:
+        assert (await (await server.connect()).ask(data))[0] == 400
+    told = [each for each in caplog.records if each.name == "rest_backend.http.listener"]
+    assert [each.getMessage()[:26] for each in told] == ["a request ended with 400: "]
+    assert "hush" not in str([each.__dict__ for each in told])
 
 
 async def test_expectations(grid) -> None:

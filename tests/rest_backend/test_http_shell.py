@@ -238,6 +238,16 @@ async def test_clients_that_are_welcome(grid, version) -> None:
     assert (await grid.http("GET", USERINFO, headers={"DiracX-Client-Version": version})).status == 200
 
 
+@pytest.mark.parametrize(
+    ("version", "status"), [(None, 201), ("0.7.0", 201), ("0.4.0", 201), ("0.3.0", 200), ("0.0.2", 200)]
+)
+async def test_what_was_made_for_old_clients(grid, version, status) -> None:
+    """DiracX clients before 0.4.0 call 201 a failure, and their users would submit again."""
+    headers = {"DiracX-Client-Version": version} if version else {}
+    said = await grid.http("POST", "/api/jobs/jdl", ['Executable = "a";'], headers=headers)
+    assert (said.status, len(said.body)) == (status, 1)
+
+
 async def _page(_context, _body, _query) -> Answer:
     return Answer(Raw(b"<h1>x</h1>", "text/html; charset=utf-8"))
 

@@ -45,6 +45,7 @@ _REVOKE = ("POST", "/api/auth/revoke")
 _COMPLETED = [("GET", f"/api/auth/{flow}/complete") for flow in ("device", "authorize")]
 _SUPPORT = ".virtual_organizations!.*.support!"
 
+_MIX_UP = "a code that another VO's identity provider gave is not sent on (RFC 9207)"
 DIFFERENCES: Mapping[tuple[tuple[str, str], str, str], tuple[set[str] | None, str]] = {
     (_INSTALLATION, "answer", f"{_SUPPORT}.email"): ({TEXT, NULL}, _DEFAULTS),
     (_INSTALLATION, "answer", f"{_SUPPORT}.email!"): (None, _DEFAULTS),
@@ -58,6 +59,7 @@ DIFFERENCES: Mapping[tuple[tuple[str, str], str, str], tuple[set[str] | None, st
         for key in _COMPLETED
         for name in ("code", "error")
     },
+    **{(key, "parameters", "query iss"): ({TEXT, NULL}, _MIX_UP) for key in _COMPLETED},
     (("POST", "/api/auth/token"), "body", ".grant_type!"): (
         {"one of authorization_code refresh_token urn:ietf:params:oauth:grant-type:device_code"},
         _GRANTS,

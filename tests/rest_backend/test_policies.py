@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
@@ -58,8 +58,8 @@ refresh-tokens            401     401   200 200  200  200   200   200  200   200
 refresh-token-missing     401     401   404 404  404  404   404   404  404   404   404     404 404  404
 
 jobs-search               401     401   200 200  200  200   200   200  200   200   200     200 200  200
-status-alices             401     401   200 403  200  403   403   403  403   200   200     200 403  200
-status-alices-as-admin    401     401   200 403  200  403   403   403  403   200   200     200 403  200
+status-alices             401     401   200 403  403  403   403   403  403   200   200     200 403  200
+status-alices-as-admin    401     401   200 403  403  403   403   403  403   200   200     200 403  200
 status-bobs               401     401   403 200  403  403   403   200  403   200   200     200 403  200
 status-of-both            401     401   403 403  403  403   403   403  403   200   200     200 403  200
 status-daves-shared       401     401   403 403  403  403   200   403  200   200   200     200 403  200
@@ -71,15 +71,15 @@ jobs-summary              401     401   200 200  200  200   200   200  200   200
 submit                    401     401   201 201  201  201   201   403  201   201   403     403 403  403
 confirm-olgas             401     401   403 403  403  200   403   403  403   200   403     403 403  200
 limits                    401     401   200 200  200  200   200   200  200   200   200     200 200  200
-reschedule-alices         401     401   400 403  400  403   403   403  403   400   400     400 403  400
-remove-alices             401     401   200 403  200  403   403   403  403   200   403     403 403  200
+reschedule-alices         401     401   400 403  403  403   403   403  403   400   400     400 403  400
+remove-alices             401     401   200 403  403  403   403   403  403   200   403     403 403  200
 remove-daves-shared       401     401   403 403  403  403   200   403  200   200   403     403 403  200
-heartbeat                 401     401   200 403  200  403   403   403  403   200   200     200 403  200
-heartbeat-legacy          401     401   200 403  200  403   403   403  403   200   200     200 403  200
-metadata                  401     401   204 403  204  403   403   403  403   204   204     204 403  204
-attributes                401     401   200 403  200  403   403   403  403   200   200     200 403  200
-parameters                401     401   200 403  200  403   403   403  403   200   200     200 403  200
-jdl-alices                401     401   200 403  200  403   403   403  403   200   403     403 403  200
+heartbeat                 401     401   200 403  403  403   403   403  403   200   200     200 403  200
+heartbeat-legacy          401     401   200 403  403  403   403   403  403   200   200     200 403  200
+metadata                  401     401   204 403  403  403   403   403  403   204   204     204 403  204
+attributes                401     401   200 403  403  403   403   403  403   200   200     200 403  200
+parameters                401     401   200 403  403  403   403   403  403   200   200     200 403  200
+jdl-alices                401     401   200 403  403  403   403   403  403   200   403     403 403  200
 jdl-daves-shared          401     401   403 403  403  403   200   403  200   200   403     403 403  200
 parameters-of-one         401     401   200 200  200  200   200   200  200   200   200     200 200  200
 heartbeats-of-one         401     401   200 200  200  200   200   200  200   200   200     200 200  200
@@ -91,13 +91,13 @@ input-data-of-some        401     401   200 200  200  200   200   200  200   200
 
 sandbox-new               401     401   200 200  200  200   200   403  200   200   403     403 403  403
 sandbox-get               401     401   403 403  403  403   403   404  403   404   403     403 403  404
-sandboxes-alices          401     401   200 403  200  403   403   200  403   200   403     403 403  200
+sandboxes-alices          401     401   200 403  403  403   403   200  403   200   403     403 403  200
 sandboxes-daves-shared    401     401   403 403  403  403   200   200  200   200   403     403 403  200
 sandboxes-missing         401     401   403 403  403  403   403   200  403   200   403     403 403  200
-sandbox-of-type           401     401   200 403  200  403   403   200  403   200   403     403 403  200
-sandbox-assign            401     401   400 403  400  403   403   403  403   400   400     400 403  400
-sandbox-unassign          401     401   200 403  200  403   403   403  403   200   200     200 403  200
-sandbox-unassign-some     401     401   204 403  204  403   403   403  403   204   204     204 403  204
+sandbox-of-type           401     401   200 403  403  403   403   200  403   200   403     403 403  200
+sandbox-assign            401     401   400 403  403  403   403   403  403   400   400     400 403  400
+sandbox-unassign          401     401   200 403  403  403   403   403  403   200   200     200 403  200
+sandbox-unassign-some     401     401   204 403  403  403   403   403  403   204   204     204 403  204
 
 pilots-search             401     401   200 200  200  200   200   200  200   200   200     200 200  200
 pilots-summary            401     401   200 200  200  200   200   200  200   200   200     200 200  200
@@ -203,7 +203,7 @@ REQUESTS: Mapping[str, Asked] = {
     ),
     # DiracX asks for NormalUser or JobAdministrator: extension monitoring-for-all.
     "jobs-search": Asked("jobs_search"),
-    # DiracX compares the VO too: extension job-owner, from any of the owner's groups.
+    # From another VO a certificate is needed: extension job-owner, test_an_owner_from_another_vo.
     "status-alices": Asked("jobs_set_job_statuses", status(1)),
     "status-alices-as-admin": Asked("jobs_set_job_statuses", status(3)),
     "status-bobs": Asked("jobs_set_job_statuses", status(4)),
@@ -402,3 +402,11 @@ async def test_a_caller_without_a_name(grid) -> None:
     headers = {"Authorization": f"Bearer {grid.issuer.mint(nameless).text}"}
     said = await grid.http("PATCH", "/api/jobs/status", status(1), caller=None, headers=headers)
     assert (said.status, said.detail) == (401, "Invalid JWT")
+
+
+async def test_an_owner_from_another_vo(grid) -> None:
+    """A certificate proves in every VO who somebody is; a token, what the provider of its VO says."""
+    alice = grid.principal("alice_elsewhere")
+    request = RestRequest("PATCH", "/api/jobs/status", body=status(1))
+    assert (await grid.runner.call(request, alice)).status == 403
+    assert (await grid.runner.call(request, replace(alice, by_certificate=True))).status == 200

@@ -1,4 +1,4 @@
-"""Changes of many rows find them by their key, however many rows a table has and whatever is known of it."""
+"""Nothing costs more with every job stored: changes find rows by their key, summaries have a bound."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import pytest
 from sqlalchemy import Connection
 
 from shared_db.connection import Databases
+from shared_db.errors import InvalidQuery
+from shared_db.queries import search
 from shared_db.queries.bulk import as_rows, update_each
 from shared_db.queries.jobs import update_jobs
 from shared_db.schema.job_db import JOB_DB, JobJDLs, Jobs
@@ -61,3 +63,16 @@ def explained(connection: Connection, statement: tuple[str, Any]) -> list[Any]:
     """The plan of a statement as it was sent."""
     explain = "EXPLAIN QUERY PLAN" if connection.dialect.name == "sqlite" else "EXPLAIN"
     return list(connection.exec_driver_sql(f"{explain} {statement[0]}", statement[1]).mappings())
+
+
+async def test_a_summary_by_job_is_refused(databases: Databases, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many groups as jobs would be an answer that grows with every job stored."""
+    monkeypatch.setattr(search, "MOST_GROUPS", 3)
+    await add_jobs(databases, 1, 2, 3)
+    async with databases.unit_of_work() as work:
+        assert len(await search.summarise(work, Jobs, ["JobID"], [])) == 3
+    await add_jobs(databases, 4)
+    async with databases.unit_of_work() as work:
+        with pytest.raises(InvalidQuery, match="more than 3 groups: group by fewer columns"):
+            await search.summarise(work, Jobs, ["JobID"], [])
+        assert await search.summarise(work, Jobs, ["Owner"], []) == [{"Owner": "Unknown", "count": 4}]

@@ -74,6 +74,7 @@ def test_what_jobs_ask_for(attributes: str, expected: dict[str, Any]) -> None:
     demand = schedule(f"[CPUTime = 86400; {attributes}]", Whose("alice", "lab_user", "lab")).demand
     asked = {name: getattr(demand, name) for name in demand.__slots__}
     usual = schedule("[CPUTime = 86400;]", Whose("alice", "lab_user", "lab")).demand
+    assert schedule("[]", Whose("alice", "lab_user", "lab")).demand == usual
     plain = {name: getattr(usual, name) for name in usual.__slots__}
     assert asked == plain | expected
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, closing, contextmanager
 from pathlib import Path
@@ -405,6 +406,21 @@ async def test_a_regular_expression_that_takes_too_long(databases: Databases, pi
         with pytest.raises(InvalidQuery, match="takes too long"):
             await search()
     assert len(await pilots.all()) == 1
+
+
+async def test_many_slow_regular_expressions_are_broken_off_in_time(
+    database_file: Path, pilots_of: Any
+) -> None:
+    """None of them takes too long alone: the statement's own time counts, whatever steps SQLite takes."""
+    databases = open_databases(f"sqlite:///{database_file}", limits=Limits(statement_seconds=0.2))
+    await pilots_of(databases).add(*["a" * 17 + "b"] * 2000)
+    condition = Condition("PilotJobReference", "regex", "(a|aa|aaa)+$")
+    started = time.monotonic()
+    with pytest.raises((InvalidQuery, TooSlow), match=r"takes too long|still searching after 0\.2 s"):
+        async with databases.unit_of_work() as work:
+            await find_page(work, PilotAgents, Search(conditions=[condition]))
+    assert time.monotonic() - started < 5
+    await databases.dispose()
 
 
 async def test_a_statement_that_takes_too_long_is_broken_off(database_file: Path, pilots_of: Any) -> None:

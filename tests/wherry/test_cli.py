@@ -147,7 +147,10 @@ async def test_new_side_alone(directory: Path) -> None:
         async with session.get(f"{ready['rest']}/.well-known/jwks.json") as response:
             assert response.status == 200
         async with session.get(f"{ready['operations']}/metrics") as response:
-            assert (response.status, await response.text()) == (200, "")
+            assert response.status == 200
+            text = await response.text()
+            assert 'operation=".well-known_get_jwks",status="200"} 1.0' in text
+            assert "wherry_calls" not in text
         async with session.get(f"{ready['operations']}/health/ready") as response:
             assert response.status == 503
     process.terminate()
@@ -171,7 +174,7 @@ async def test_db_init(directory: Path) -> None:
     for found, own in (("made", "from nothing to version"), ("is there", "is at version")):
         run = await wherry("db", "init", "-c", str(config))
         assert (run.code, run.err) == (0, "")
-        lines = [*(f"{name}: {found}" for name in logical), f"WherryDB: {own} 0002"]
+        lines = [*(f"{name}: {found}" for name in logical), f"WherryDB: {own} 0003"]
         assert run.out.splitlines() == lines
     tables = sqlite3.connect(directory / "wherry.db").execute("SELECT name FROM sqlite_master").fetchall()
     assert {("Jobs",), ("PilotAgents",), ("LoggingInfo",), ("tq_Jobs",), ("wherry_leases",)} <= set(tables)

@@ -81,3 +81,15 @@ async def test_limits_hold_for_rest(up: Serving) -> None:
     for _, writer in open_now:
         writer.close()
     assert (await get(up.addresses.rest + "/api/health/live"))[0] == 200
+
+
+async def test_a_provider_of_no_vo(directory: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A misspelt VO is named at start, since it shows nowhere else than at its people's logins."""
+    path = directory / "wherry.yaml"
+    provider = "{url: 'http://127.0.0.1:1', client_id: c}"
+    path.write_text(path.read_text() + f"auth: {{providers: {{demo: {provider}, dmeo: {provider}}}}}\n")
+    async with serving(load_config(path)):
+        pass
+    said = [record.getMessage() for record in caplog.records if "providers" in record.getMessage()]
+    assert len(said) == 1
+    assert said[0].startswith("`auth.providers.dmeo`: the registry has no such VO (it has: demo")
