@@ -123,6 +123,10 @@ def errors_of(operation: Operation) -> Sequence[int]:
 
 
 def _error(status: int) -> dict[str, Any]:
+    if status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+        # A page beyond the end is an empty one, as DiracX has it (rest-diracx.md, section 1, 3).
+        nothing = {"schema": {"type": "array", "maxItems": 0}}
+        return {"description": HTTPStatus(status).phrase, "content": {"application/json": nothing}}
     model = HTTPValidationError if status == HTTPStatus.UNPROCESSABLE_ENTITY else ErrorBody
     response: dict[str, Any] = {
         "description": HTTPStatus(status).phrase,

@@ -163,7 +163,10 @@ def test_every_route_says_how_it_fails(document) -> None:
 
 
 def assert_error(response: Mapping[str, Any], status: str) -> None:
-    """An error is described as it is sent."""
+    """An error is described as it is sent; a page beyond the end is an empty list."""
+    if status == "416":
+        assert response["content"] == {"application/json": {"schema": {"type": "array", "maxItems": 0}}}
+        return
     of = {kind: each["schema"]["$ref"].rpartition("/")[2] for kind, each in response["content"].items()}
     plain = "HTTPValidationError" if status == "422" else "ErrorBody"
     assert of == {"application/json": plain, "application/problem+json": "Problem"}
