@@ -33,6 +33,7 @@ tls: {certificate: pki/hostcert.pem, key: pki/hostkey.pem, ca_path: pki/ca}
 legacy: {dips: {listen: "127.0.0.1:0"}, public_host: localhost}
 rest: {listen: "127.0.0.1:0"}
 operations: {listen: "127.0.0.1:0"}
+tasks: {jobs: false}
 auth: {issuer: "https://benchmark.wherry.invalid/"}
 """
 

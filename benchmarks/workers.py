@@ -42,6 +42,7 @@ plan: plan.yaml
 tls: {{certificate: pki/hostcert.pem, key: pki/hostkey.pem, ca_path: pki/ca}}
 legacy: {{msgpack: {{listen: "127.0.0.1:0"}}, public_host: localhost}}
 rest: {{listen: "127.0.0.1:0"}}
+tasks: {{jobs: false}}
 auth: {{issuer: "https://benchmark.wherry.invalid/"}}
 workers: {workers}
 """
