@@ -19,6 +19,8 @@ from shared_db.rules.refusals import Refusal, UnfitArgument
 logger = logging.getLogger(__name__)
 
 Native = Callable[[Call], Awaitable[Reply]]
+# A call in the newest form of its method, and what puts the reply into the form of the caller's release.
+Translated = Callable[[Call], tuple[Call, Callable[[Reply], Reply]]]
 
 
 class Router:
@@ -32,12 +34,14 @@ class Router:
         backend: Backend,
         adaptors: Mapping[tuple[str, str], Adaptor],
         write_class: Callable[[str, str], Write],
+        translated: Translated,
     ) -> None:
         self._plan = plan
         self._native = native
         self._backend = backend
         self._adaptors = adaptors
         self._write_class = write_class
+        self._translated = translated
 
     def decide(self, service: str, method: str, identity: Identity) -> Decision:
         """Where a call would go; sends nothing."""
@@ -63,8 +67,9 @@ class Router:
         sender = _Sender(self._backend, call.identity)
         adaptor = self._adaptors[call.service, call.method]
         try:
-            reply = await converse(open_conversation(adaptor, call), sender.send)
-            return Answered(reply, REST, reason)
+            newest, restore = self._translated(call)
+            reply = await converse(open_conversation(adaptor, newest), sender.send)
+            return Answered(restore(reply), REST, reason)
         except Failure as failure:
             return Answered(failure, REST, reason)
         except Refusal as refusal:

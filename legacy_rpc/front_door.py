@@ -27,6 +27,7 @@ from legacy_rpc.messages import (
     Identity,
     Outcome,
     Proposal,
+    Release,
     Reply,
     Write,
     transfer_name,
@@ -79,8 +80,8 @@ class MethodRecord(Protocol):
     def builtin(self) -> bool:
         """It is about the service itself, and is never routed."""
 
-    def check(self, arguments: Sequence[Any]) -> None:
-        """Raise Failure for arguments of wrong type or number."""
+    def check(self, arguments: Sequence[Any], release: Release | None = None) -> None:
+        """Raise Failure for arguments of wrong type or number, for a client of that release."""
 
 
 class ServiceRecord(Protocol):
@@ -240,7 +241,7 @@ class FrontDoor:
         if method is None or (method.transfer and _lacks_its_file(call)):
             return Answered(_unknown(call.method), "refused", "unknown-method")
         try:
-            method.check(call.arguments)
+            method.check(call.arguments, call.release)
         except Failure as failure:
             return Answered(failure, "refused", "arguments")
         try:

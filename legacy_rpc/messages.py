@@ -7,6 +7,7 @@ All records are frozen and carry no I/O.  Numbers and texts of errors: reference
 from __future__ import annotations
 
 import enum
+import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -158,6 +159,9 @@ class Identity:
         return self.kind != "anonymous" and any(name in self.properties for name in properties)
 
 
+# A DIRAC release by its first two numbers, (9, 1): what decides which form of a method a client knows.
+Release = tuple[int, int]
+
 RPC = "RPC"
 FILE_TRANSFER = "FileTransfer"
 
@@ -215,6 +219,16 @@ class Proposal:
         )
 
 
+# `9.1.22`, `v8.0.86`, and the older `v7r3p38`.
+_RELEASE = re.compile(r"v?(\d{1,3})[.r](\d{1,3})")
+
+
+def release_of(client_version: str) -> Release | None:
+    """The release in what a client calls itself; None for what is none of DIRAC's."""
+    match = _RELEASE.match(client_version)
+    return (int(match[1]), int(match[2])) if match else None
+
+
 class Incoming(Protocol):
     """Bytes that a client sends along with a call.  ``size`` is how many it announced; -1: it did not say."""
 
@@ -256,6 +270,11 @@ class Call:
     deadline: float | None = None
     incoming: Incoming | None = None
     outgoing: Outgoing | None = None
+
+    @property
+    def release(self) -> Release | None:
+        """The caller's release of DIRAC; None where it says none (then the newest form is meant)."""
+        return release_of(self.client_version)
 
 
 @dataclass(frozen=True, slots=True)

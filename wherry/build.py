@@ -226,6 +226,7 @@ def make_old_side(
         backend=InProcessBackend(in_process(new.runner), TokenCache(mint)),
         adaptors=ADAPTORS,
         write_class=write_class,
+        translated=lambda call: services.translated(call, new.registry.current),
     )
     front_door = FrontDoor(
         services,

@@ -7,11 +7,29 @@ from legacy_rpc.services.bundle_delivery import bundle_delivery
 from legacy_rpc.services.configuration import configuration_server
 from legacy_rpc.services.job_manager import job_manager
 from legacy_rpc.services.job_monitoring import job_monitoring
+from legacy_rpc.services.job_state_update import job_state_update
+from legacy_rpc.services.matcher import matcher
 from legacy_rpc.services.pilot_manager import pilot_manager
+from legacy_rpc.services.pilots_logging import pilots_logging
 from legacy_rpc.services.proxy_manager import proxy_manager
+from legacy_rpc.services.sandbox_store import sandbox_store
 from legacy_rpc.services.table import ServiceTable
+from legacy_rpc.services.tornado_pilot_logging import tornado_pilot_logging
+from legacy_rpc.services.web_app import web_app
+from legacy_rpc.services.wms_administrator import wms_administrator
 
-WORKLOAD_MANAGEMENT = (job_manager, job_monitoring, pilot_manager)
+WORKLOAD_MANAGEMENT = (
+    job_manager,
+    job_monitoring,
+    job_state_update,
+    matcher,
+    pilot_manager,
+    wms_administrator,
+    sandbox_store,
+    web_app,
+    pilots_logging,
+    tornado_pilot_logging,
+)
 FRAMEWORK = (proxy_manager, bundle_delivery)
 
 

@@ -8,21 +8,47 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from legacy_rpc.authorisation import Rule
-from legacy_rpc.messages import Call, Errno, Failure, Identity, Reply, Write, transfer_name
+from legacy_rpc.messages import Call, Errno, Failure, Identity, Release, Reply, Write, transfer_name
 from shared_db.connection import Databases, again
 from shared_db.errors import DataError, Unavailable
-from shared_db.registry import RegistryFile
+from shared_db.registry import Registry, RegistryFile
 from shared_db.rules.refusals import Refusal, UnfitArgument
 from shared_db.sealing import Seal
+
+# The oldest release whose clients are served.
+OLDEST = "7.3"
 
 # One declared argument: None takes anything, a class or several take their instances.  A list or tuple prints
 # in DIRAC's error texts as DIRAC prints it.
 ArgumentType = None | type | list[type] | tuple[type, ...]
+
+
+# Releases of DIRAC whose clients know other forms than 9's.
+NINE: Release = (9, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class OlderForm:
+    """How clients of releases before ``before`` write a method's arguments and read its value.
+
+    Handlers and adaptors know the newest form only; this turns the older one into it and back, alike on both
+    routes.  ``types`` are the declared types then (None: as now), ``arguments`` and ``value`` the two ways;
+    both may ask the registry.  Either may raise Failure.
+    """
+
+    before: Release = NINE
+    types: Sequence[ArgumentType] | None = None
+    arguments: Callable[[Sequence[Any], Registry], Sequence[Any]] | None = None
+    value: Callable[[Any, Call, Registry], Any] | None = None
+
+    def is_of(self, release: Release | None) -> bool:
+        """Whether a client of a release speaks this form."""
+        return release is not None and release < self.before
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -96,7 +122,9 @@ class Method:
     the rule is the method's own, so the registry's ``Default`` does not replace it.  ``builtin``: every
     service has it, it is about the service itself and is never routed.  ``transfer``: it moves a file, and
     its arguments are the transfer's information list.  ``handler_class`` and ``static`` (it is not given
-    itself) are those of DIRAC's method, of which Python's texts speak.
+    itself) are those of DIRAC's method, of which Python's texts speak.  ``since`` and ``until`` are the first
+    and last releases of DIRAC that have it (None: 9.1 has it still); clients of all of them may call it here.
+    ``older``: the form that clients before 9 know, where it is another.
     """
 
     service: str
@@ -112,22 +140,36 @@ class Method:
     builtin: bool = False
     transfer: bool = False
     static: bool = False
+    since: str = OLDEST
+    until: str | None = None
+    older: OlderForm | None = None
 
-    def check(self, arguments: Sequence[Any]) -> None:
+    def older_form(self, release: Release | None) -> OlderForm | None:
+        """The form that a client of a release speaks, where it is another than the newest."""
+        return self.older if self.older is not None and self.older.is_of(release) else None
+
+    def check(self, arguments: Sequence[Any], release: Release | None = None) -> None:
         """Raise the Failure that a DIRAC service answers for arguments of wrong type or number.
 
         The types are checked first, left to right, then their number; what is beyond the declared types is
         left to the signature (legacy-wire.md, section 2).
         """
-        for index, (value, declared) in enumerate(zip(arguments, self.types, strict=False)):
+        form = self.older_form(release)
+        if form is not None and form.types is not None:
+            self._check_types(arguments, form.types)
+            return
+        self._check_types(arguments, self.types)
+        self._check_signature(len(arguments))
+
+    def _check_types(self, arguments: Sequence[Any], types: Sequence[ArgumentType]) -> None:
+        for index, (value, declared) in enumerate(zip(arguments, types, strict=False)):
             if declared is not None and not isinstance(value, _classes(declared)):
                 raise Failure(
                     f"Type mismatch in parameter {index} (starting with param 0)"
                     f" Received {type(value)}, expected {declared}"
                 )
-        if len(arguments) < len(self.types):
-            raise Failure(f"Function {self.name} expects at least {len(self.types)} arguments")
-        self._check_signature(len(arguments))
+        if len(arguments) < len(types):
+            raise Failure(f"Function {self.name} expects at least {len(types)} arguments")
 
     def _check_signature(self, given: int) -> None:
         """Raise what Python says of DIRAC's handler, whose first argument is itself."""
@@ -185,8 +227,14 @@ class Service:
         authorization: Sequence[str] | None = None,
         builtin: bool = False,
         static: bool = False,
+        since: str = OLDEST,
+        until: str | None = None,
+        older: OlderForm | None = None,
     ) -> Callable[[H], H]:
-        """Declare the decorated handler as a method with these argument types."""
+        """Declare the decorated handler as a method with these argument types.
+
+        Several services may declare one handler, one decorator above the other.
+        """
 
         def declare(handler: H) -> H:
             self._add(
@@ -198,6 +246,9 @@ class Service:
                 handler_class=BUILTIN_CLASS if builtin else self.handler_class,
                 builtin=builtin,
                 static=static,
+                since=since,
+                until=until,
+                older=older,
             )
             return handler
 
@@ -263,6 +314,24 @@ class ServiceTable:
         found = self._services.get(service)
         return found.methods.get(method) if found else None
 
+    def translated(self, call: Call, registry: Registry) -> tuple[Call, Callable[[Reply], Reply]]:
+        """A call in its newest form, and what puts the reply into the caller's.  Raises Failure."""
+        method = self.method(call.service, call.method)
+        form = method.older_form(call.release) if method else None
+        if form is None:
+            return call, _as_it_is
+        newest = call
+        if form.arguments is not None:
+            newest = replace(call, arguments=form.arguments(call.arguments, registry))
+        if form.value is None:
+            return newest, _as_it_is
+        value = form.value
+        return newest, lambda reply: Reply(value(reply.value, call, registry), reply.extra)
+
+
+def _as_it_is(reply: Reply) -> Reply:
+    return reply
+
 
 class NativeSide:
     """The old side as it is implemented here: runs native handlers on the shared database."""
@@ -275,6 +344,7 @@ class NativeSide:
         """Run the handler of a call whose arguments have been checked.  Raises Failure."""
         method = self._table.method(call.service, call.method)
         assert method is not None
+        call, restore = self._table.translated(call, self._common.registry.current)
         context = Context(call, self._common)
         handler = method.handler
         try:
@@ -289,7 +359,7 @@ class NativeSide:
             raise Failure(f"Server error while serving {call.method}: {error}") from error
         except DataError as error:
             raise _failure_of(error) from error
-        return value if isinstance(value, Reply) else Reply(value)
+        return restore(value if isinstance(value, Reply) else Reply(value))
 
 
 def _failure_of(error: DataError) -> Failure:

@@ -81,6 +81,7 @@ async def routed(
         backend=Backend(answers),
         adaptors={(SERVICE, "method"): adaptor},
         write_class=lambda _service, _method: write,
+        translated=lambda call: (call, lambda reply: reply),
     )
     return await router.answer(Call(SERVICE, "method", arguments or [], identity, "test"))
 

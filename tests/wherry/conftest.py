@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from adaptor.methods.catalogue import SERVICES
 from legacy_rpc.client.diset import Endpoint, call, client_tls
 from legacy_rpc.front_door import FinishedCall
 from shared_db.connection import open_databases
@@ -18,8 +19,6 @@ from wherry.config import load_config
 from wherry.demo.credentials import GridCredentials, grid_credentials, registry_text
 from wherry.demo.data import fill
 from wherry.serve import Serving, serving
-
-SERVICES = ("PilotManager", "JobMonitoring", "JobManager")
 
 CONFIG = """\
 database: sqlite:///wherry.db
@@ -36,8 +35,13 @@ tasks: {{jobs: false}}
 
 
 def plan_text(state: str) -> str:
-    """A plan in which every method has one state."""
-    services = "".join(f"  WorkloadManagement/{name}: {{state: {state}}}\n" for name in SERVICES)
+    """A plan in which every method that has an adaptor has one state."""
+    services = "".join(
+        f"  {service.name}:\n    methods:\n"
+        + "".join(f"      {method}: {{state: {state}}}\n" for method in service.adaptors)
+        for service in SERVICES
+        if service.adaptors
+    )
     return f"plan: 1\nservices:\n{services}"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 import re
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import time_machine
+from calls import CALLS
 from empty_databases import empty_database
 from guests import GUESTS, HOMES, guest_databases
 from sqlalchemy import Connection, Table, column, func, inspect, select
@@ -35,10 +36,6 @@ from wherry.demo.data import PILOTS as PILOTS_FILLED
 from wherry.demo.data import fill
 
 from .conftest import CONFIG, plan_text
-
-PILOTS = "WorkloadManagement/PilotManager"
-MONITORING = "WorkloadManagement/JobMonitoring"
-MANAGER = "WorkloadManagement/JobManager"
 
 START = datetime(2026, 11, 21, 12, 0, 0, tzinfo=UTC)
 DN = "/DC=org/DC=wherry/OU=people/CN="
@@ -214,117 +211,37 @@ def chance(request: pytest.FixtureRequest) -> random.Random:
     return random.Random(request.node.name)
 
 
-ODD = (
-    "",
-    0,
-    1,
-    -1,
-    2**40,
-    1.5,
-    True,
-    None,
-    "abc",
-    "1,2",
-    "1, 2",
-    " 3 ",
-    "nope",
-    [],
-    {},
-    [None],
-    [[1]],
-    ["x"],
-)
-DATES = ("", "2026-11-21", "2026-11-20 12:00:00", "2026-11-2", "20261119", "abc", "2026-13-01", None, 5)
-
-
-def job_ids(chance: random.Random) -> Any:
-    """Job ids as callers write them: mostly plausible."""
-    if chance.random() < 0.25:
-        return chance.choice(ODD)
-    ids: list[Any] = [chance.randint(1, 330) for _ in range(chance.randint(1, 6))]
-    if chance.random() < 0.3:
-        ids = [str(each) for each in ids]
-    return chance.choice([ids, ids[0], ", ".join(map(str, ids))])
-
-
-def reference(chance: random.Random) -> str:
-    """A pilot's reference: of the demo, of one added here, or of none."""
-    ce = chance.choice(("geneva", "lyon", "tsukuba"))
-    return chance.choice(
-        (f"htcondorce://ce01.{ce}.example.org/{chance.randint(1, 240)}.0", "new1", "new2", "zz")
-    )
-
-
-def pilot_references(chance: random.Random) -> Any:
-    """One or several references, or something odd."""
-    if chance.random() < 0.2:
-        return chance.choice(ODD)
-    return chance.choice((reference(chance), [reference(chance) for _ in range(3)]))
-
-
-def new_pilots(chance: random.Random) -> list[Any]:
-    """Arguments of addPilotReferences.
-
-    No two references have a stamp in common: DiracX names pilots by stamp, and would change both.
-    """
-    references = [chance.choice(("new1", "new2", "new3", 7)) for _ in range(chance.randint(0, 3))]
-    arguments: list[Any] = [references, chance.choice(("demo", "novo"))]
-    if chance.random() < 0.6:
-        arguments += ["CREAM", {each: f"{each}-{chance.randint(1, 4)}" for each in references}]
-    if chance.random() < 0.15:
-        arguments[chance.randrange(len(arguments))] = chance.choice(ODD)
-    return arguments
-
-
-def status_arguments(chance: random.Random) -> list[Any]:
-    """Arguments of setPilotStatus."""
-    states = ("Running", "Done", "Aborted", "Scheduled", "Bogus", "", "x" * 40)
-    arguments: list[Any] = [reference(chance), chance.choice(states)]
-    optional = ("ce01.lyon.example.org", "a reason", "DEMO.Lyon.fr", "queue")
-    given = optional[: chance.randint(0, 4)]
-    return arguments + [value if chance.random() < 0.7 else chance.choice(ODD) for value in given]
-
-
-METHODS: dict[str, tuple[str, Callable[[random.Random], list[Any]]]] = {
-    "getJobsStatus": (MONITORING, lambda chance: [job_ids(chance)]),
-    "getJobsStates": (MONITORING, lambda chance: [job_ids(chance)]),
-    "killJob": (MANAGER, lambda chance: [job_ids(chance), True][: chance.randint(1, 2)]),
-    "getPilotInfo": (PILOTS, lambda chance: [pilot_references(chance)]),
-    "getPilotSummary": (
-        PILOTS,
-        lambda chance: [chance.choice(DATES) for _ in range(chance.randint(0, 2))],
-    ),
-    "setPilotStatus": (PILOTS, status_arguments),
-    "addPilotReferences": (PILOTS, new_pilots),
-}
-
-
 def test_every_routed_method_is_compared() -> None:
     """No method that can be live is left out here."""
     from adaptor.methods.catalogue import ADAPTORS
 
-    assert {(service, method) for method, (service, _) in METHODS.items()} == set(ADAPTORS)
+    assert set(CALLS) == set(ADAPTORS)
 
 
 async def compare(
-    sides: tuple[Side, Side], clock: time_machine.Traveller, method: str, arguments: list[Any], caller: Any
+    sides: tuple[Side, Side],
+    clock: time_machine.Traveller,
+    method: tuple[str, str],
+    arguments: list[Any],
+    caller: Any,
 ) -> None:
     """One call on both sides; replies must be equal."""
     clock.shift(timedelta(seconds=1.5))
-    service = METHODS[method][0]
-    native, rest = [await side.call(caller, service, method, arguments) for side in sides]
+    native, rest = [await side.call(caller, *method, arguments) for side in sides]
     assert without_declared(native) == without_declared(rest), (caller, method, arguments)
     routes = [side.finished[-1].answered.route if side.finished else None for side in sides]
     refused = native.get("Errno") == 1111 or routes[0] == "refused"
     assert refused or routes == ["native", "rest"], (routes, method, arguments)
 
 
-@pytest.mark.parametrize("method", METHODS)
-async def test_both_routes_agree(sides: tuple[Side, Side], chance: random.Random, method: str) -> None:
+@pytest.mark.parametrize("method", CALLS, ids=".".join)
+async def test_both_routes_agree(
+    sides: tuple[Side, Side], chance: random.Random, method: tuple[str, str]
+) -> None:
     """A method gives equal replies and leaves equal rows on both routes, for plausible and odd arguments."""
     with time_machine.travel(START, tick=False) as clock:
         for _ in range(60):
-            arguments = METHODS[method][1](chance)
+            arguments = CALLS[method](chance)
             await compare(sides, clock, method, arguments, chance.choice(CALLERS))
     await assert_equal_rows(*sides)
 
@@ -332,18 +249,18 @@ async def test_both_routes_agree(sides: tuple[Side, Side], chance: random.Random
 @pytest.mark.parametrize("kind", KINDS)
 async def test_both_routes_agree_in_any_order(sides: tuple[Side, Side], chance: random.Random) -> None:
     """All methods mixed, each seeing what the others wrote, on every kind of database."""
-    methods = list(METHODS) * 30
+    methods = list(CALLS) * 30
     chance.shuffle(methods)
     with time_machine.travel(START, tick=False) as clock:
         for method in methods:
-            arguments = METHODS[method][1](chance)
+            arguments = CALLS[method](chance)
             await compare(sides, clock, method, arguments, chance.choice(CALLERS))
     await assert_equal_rows(*sides)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", CALLS, ids=".".join)
 async def test_a_conversation_can_be_rehearsed(
-    sides: tuple[Side, Side], chance: random.Random, method: str
+    sides: tuple[Side, Side], chance: random.Random, method: tuple[str, str]
 ) -> None:
     """A whole conversation on the REST side, in one outer transaction: rolled back, nothing stays."""
     _, rest = sides
@@ -351,13 +268,13 @@ async def test_a_conversation_can_be_rehearsed(
     with time_machine.travel(START, tick=False):
         async with rest.new.databases.rehearsal() as outer:
             for _ in range(10):
-                await rest.call(CALLERS[0], METHODS[method][0], method, METHODS[method][1](chance))
+                await rest.call(CALLERS[0], *method, CALLS[method](chance))
             inside = await outer.rows("JobDB", select(SCHEMAS["JobDB"].tables["JobCommands"]))
             new_pilots_inside = await outer.rows(
                 "PilotAgentsDB", select(SCHEMAS["PilotAgentsDB"].tables["PilotAgents"])
             )
-    if method == "killJob":
+    if method[1] == "killJob":
         assert inside, "the rehearsal itself must have done something"
-    if method == "addPilotReferences":
+    if method[1] == "addPilotReferences":
         assert len(new_pilots_inside) > len(before["PilotAgents"])
     assert await rest.rows() == before
