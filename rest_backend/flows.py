@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import html
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,8 +12,9 @@ import orjson
 
 from rest_backend.errors import RestError
 from rest_backend.grants import NOT_KEPT, issue
+from rest_backend.identity_providers import UnknownProvider
 from rest_backend.login_state import LoginState, new_verifier
-from rest_backend.messages import Answer
+from rest_backend.messages import Answer, Raw
 from rest_backend.models.auth import TokenResponse
 from rest_backend.operations import Resources
 from rest_backend.principals import Principal
@@ -22,6 +25,28 @@ from shared_db.queries.flows import DONE, Flow, finish
 
 USED = "Code was already used"
 OVER = "The login is over or was finished already: begin again"
+# In what is kept of a provider's claims: whose its subjects are.
+NAMESPACE = "wherry:namespace"
+
+HTML = "text/html; charset=utf-8"
+PAGE_HEADERS = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; base-uri 'none'; frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+_CHOICES = """<!DOCTYPE html>
+<html lang="en">
+<head><meta charset="utf-8"><title>Log in</title></head>
+<body>
+<h1>Log in</h1>
+<p>Where are you known?</p>
+<ul>
+{links}
+</ul>
+</body>
+</html>
+"""
 
 
 def hash_of(code: str) -> str:
@@ -34,16 +59,46 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
+def chosen_provider(resources: Resources, vo: str, wanted: str | None) -> str | None:
+    """The provider that is wanted, or the only one; None where a person has to choose.
+
+    Raises UnknownProvider.
+    """
+    choices = resources.identity_providers.choices(vo)
+    if wanted is not None:
+        if wanted not in choices:
+            raise UnknownProvider(vo, list(choices))
+        return wanted
+    return next(iter(choices)) if len(choices) == 1 else None
+
+
+def choice_page(resources: Resources, vo: str, link: Callable[[str], str]) -> Answer:
+    """A page with a link to each of a VO's providers; ``link`` makes the address for a name."""
+    links = "\n".join(
+        f'<li><a href="{html.escape(link(name))}">{html.escape(title)}</a></li>'
+        for name, title in resources.identity_providers.choices(vo).items()
+    )
+    return Answer(Raw(_CHOICES.format(links=links).encode(), HTML), headers=PAGE_HEADERS)
+
+
 async def to_provider(
-    resources: Resources, kind: str, flow_id: str, vo: str, redirect_uri: str, external: str = ""
+    resources: Resources,
+    kind: str,
+    flow_id: str,
+    vo: str,
+    redirect_uri: str,
+    external: str = "",
+    *,
+    provider: str,
 ) -> Answer:
-    """Send the person to the VO's identity provider, to come back to ``redirect_uri``.
+    """Send the person to one of the VO's identity providers, to come back to ``redirect_uri``.
 
     Raises RestError.
     """
-    state = LoginState(kind, flow_id, vo, new_verifier(), redirect_uri, external)
+    state = LoginState(kind, flow_id, vo, new_verifier(), redirect_uri, external, provider)
     url = await resources.identity_providers.authorization_url(
         vo,
+        name=provider,
         redirect_uri=redirect_uri,
         state=state.sealed(resources.issuer.keys),
         code_challenge=state.code_challenge,
@@ -67,22 +122,28 @@ def answered_code(code: str | None) -> str:
 async def provider_claims(
     resources: Resources, state: LoginState, code: str, issuer: str | None
 ) -> dict[str, Any]:
-    """What the provider says about the person; ``issuer`` as it came with the code.  Raises RestError."""
-    claims = await resources.identity_providers.claims(
+    """What the provider says about the person; ``issuer`` as it came with the code.  Raises RestError.
+
+    Beside it stands whose subjects the provider tells: two providers may have one ``sub`` for two people.
+    """
+    providers = resources.identity_providers
+    claims = await providers.claims(
         state.vo,
+        name=state.provider,
         code=code,
         code_verifier=state.code_verifier,
         redirect_uri=state.redirect_uri,
         issuer=issuer,
     )
-    return dict(claims)
+    return {**claims, NAMESPACE: providers.namespace(state.vo, state.provider)}
 
 
 def principal_of(resources: Resources, flow: Flow, claims: dict[str, Any]) -> Principal:
     """Whom the registry makes of the person, with the rights that were asked for.  Raises RestError."""
     registry = resources.registry()
     scope = Scope.parse(flow.scope, registry)
-    return granted(registry, user_of(registry, str(claims["sub"]), scope.vo), scope)
+    user = user_of(registry, str(claims["sub"]), scope.vo, str(claims.get(NAMESPACE, "")))
+    return granted(registry, user, scope)
 
 
 async def tokens_for(resources: Resources, flow: Flow) -> Answer:

@@ -1,6 +1,6 @@
 """Identity providers, found by OpenID Connect discovery: where people prove who they are.
 
-One provider per VO.  We are its client (OAuth 2 authorization code with PKCE); see rest-diracx.md, section 5.
+Any number per VO.  We are their client (OAuth 2 authorization code with PKCE); see rest-diracx.md, section 5.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import parse_qsl, quote_plus, urlencode, urlsplit, urlunsplit
 
@@ -24,11 +24,16 @@ _ERROR_WORD = re.compile(r"[a-z_]{1,40}")
 
 
 class UnknownProvider(RestError):
-    """400: the VO has no identity provider."""
+    """400: the VO has no identity provider, or none of this name."""
 
-    def __init__(self, vo: str) -> None:
+    def __init__(self, vo: str, names: Sequence[str] = ()) -> None:
         super().__init__(
-            400, f"VO {vo} has no identity provider here: an administrator adds one to `auth.providers`"
+            400,
+            f"VO {vo} has several identity providers: choose one of {', '.join(names)}"
+            if len(names) > 1
+            else f"VO {vo} has one identity provider here: do not choose another"
+            if names
+            else f"VO {vo} has no identity provider here: an administrator adds one to `auth.providers`",
         )
 
 
@@ -56,25 +61,42 @@ class ProviderRefused(RestError):
 class IdentityProviders:
     """All providers, by VO; nothing is fetched before it is needed, and ``close()`` ends it."""
 
-    def __init__(self, providers: Mapping[str, Provider]) -> None:
+    def __init__(self, providers: Mapping[str, Sequence[Provider]]) -> None:
         self._http = ProviderHttp()
         self._providers = {
-            vo: (provider, ProviderDocuments(provider, self._http)) for vo, provider in providers.items()
+            vo: {each.name: (each, ProviderDocuments(each, self._http)) for each in several}
+            for vo, several in providers.items()
         }
+
+    def choices(self, vo: str) -> Mapping[str, str]:
+        """The names of a VO's providers, with what people call them.  Raises UnknownProvider."""
+        several = self._providers.get(vo)
+        if not several:
+            raise UnknownProvider(vo)
+        return {name: provider.title or name for name, (provider, _documents) in several.items()}
+
+    def namespace(self, vo: str, name: str) -> str:
+        """Whose subjects a provider tells: '' for the VO's own, else its name.  Raises UnknownProvider."""
+        provider, _documents = self._of(vo, name)
+        return "" if provider.main else provider.name
 
     async def close(self) -> None:
         """Close the connections.  A later use opens new ones."""
-        for _provider, documents in self._providers.values():
-            documents.close()
+        for several in self._providers.values():
+            for _provider, documents in several.values():
+                documents.close()
         await self._http.close()
 
-    async def authorization_url(self, vo: str, *, redirect_uri: str, state: str, code_challenge: str) -> str:
+    async def authorization_url(
+        self, vo: str, *, redirect_uri: str, state: str, code_challenge: str, name: str = ""
+    ) -> str:
         """Where to send a person to log in; the answer comes to ``redirect_uri``.
 
+        ``name``: which of the VO's providers; '' where it has one without a name.
         ``code_challenge`` is base64url of SHA-256 of the verifier that ``claims`` will be given (S256).
         Raises UnknownProvider, ProviderUnavailable.
         """
-        provider, documents = self._of(vo)
+        provider, documents = self._of(vo, name)
         try:
             discovery = await documents.discovery()
         except NoAnswer as error:
@@ -93,14 +115,21 @@ class IdentityProviders:
         )
 
     async def claims(
-        self, vo: str, *, code: str, code_verifier: str, redirect_uri: str, issuer: str | None = None
+        self,
+        vo: str,
+        *,
+        code: str,
+        code_verifier: str,
+        redirect_uri: str,
+        issuer: str | None = None,
+        name: str = "",
     ) -> Mapping[str, Any]:
         """What the provider says about the person who brought ``code``: the claims of a verified id_token.
 
         ``issuer``: who, as the person's browser has it, gave the code.  ``sub`` is a text; what else there is
         depends on the provider.  Raises UnknownProvider, ProviderUnavailable, ProviderRefused.
         """
-        provider, documents = self._of(vo)
+        provider, documents = self._of(vo, name)
         try:
             _require_own_code(await documents.discovery(), issuer)
             token = await self._id_token(provider, documents, code, code_verifier, redirect_uri)
@@ -113,11 +142,11 @@ class IdentityProviders:
         except BadIdToken as error:
             raise _refused(vo, str(error)) from error
 
-    def _of(self, vo: str) -> tuple[Provider, ProviderDocuments]:
-        found = self._providers.get(vo)
-        if found is None:
-            raise UnknownProvider(vo)
-        return found
+    def _of(self, vo: str, name: str) -> tuple[Provider, ProviderDocuments]:
+        several = self._providers.get(vo, {})
+        if name not in several:
+            raise UnknownProvider(vo, list(several))
+        return several[name]
 
     async def _id_token(
         self,

@@ -27,6 +27,7 @@ class LoginState:
 
     ``kind`` and ``flow_id``: the flow that it is for.  ``code_verifier``: our own PKCE with the provider.
     ``redirect_uri``: where the provider sends the person back to us.  ``external``: the state of our client.
+    ``provider``: which of the VO's, '' for the only one.
     """
 
     kind: str
@@ -35,6 +36,7 @@ class LoginState:
     code_verifier: str
     redirect_uri: str
     external: str = ""
+    provider: str = ""
 
     @property
     def code_challenge(self) -> str:

@@ -8,7 +8,8 @@ from inspect import getdoc
 from typing import Any
 
 from pydantic import BaseModel, TypeAdapter
-from pydantic.json_schema import JsonSchemaMode
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode, JsonSchemaValue
+from pydantic_core import core_schema
 
 from rest_backend.http.problems import PROBLEM_JSON, ErrorBody, HTTPValidationError, Problem
 from rest_backend.operations import Operation
@@ -26,6 +27,30 @@ _IDEMPOTENCY_KEY = {
     "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]([ -~]*[!-~])?$"},
 }
 
+# What keys of JSON, which are texts, look like for what they are read as.
+_KEYS = {
+    "int": {"pattern": "^-?[0-9]{1,18}$"},
+    "datetime": {"format": "date-time"},
+}
+
+
+class _Schemas(GenerateJsonSchema):
+    """pydantic's schemas, with what they leave unsaid: how large numbers may be, and what keys are."""
+
+    def int_schema(self, schema: core_schema.IntSchema) -> JsonSchemaValue:
+        """A number, no larger than databases and most clients can have it."""
+        return {**super().int_schema(schema), "format": "int64"}
+
+    def dict_schema(self, schema: core_schema.DictSchema) -> JsonSchemaValue:
+        """A mapping whose keys may be numbers or times."""
+        described = super().dict_schema(schema)
+        keys = schema.get("keys_schema", {})
+        while "schema" in keys:
+            keys = keys["schema"]
+        if keys.get("type") in _KEYS:
+            described["propertyNames"] = _KEYS[keys["type"]]
+        return described
+
 
 def openapi_document(operations: Sequence[Operation], version: str) -> dict[str, Any]:
     """An OpenAPI 3.1 document; extensions of ours carry the tag ``extension`` beside their resource's."""
@@ -37,7 +62,9 @@ def openapi_document(operations: Sequence[Operation], version: str) -> dict[str,
         if operation.response is not None:
             wanted.append((operation.name, "serialization", TypeAdapter(operation.response)))
     wanted += [(each.__name__, "serialization", TypeAdapter(each)) for each in ERROR_MODELS]
-    schemas, definitions = TypeAdapter.json_schemas(wanted, ref_template=_REFERENCE)
+    schemas, definitions = TypeAdapter.json_schemas(
+        wanted, ref_template=_REFERENCE, schema_generator=_Schemas
+    )
     components = definitions.get("$defs", {})
     paths: dict[str, dict[str, Any]] = {}
     for operation in documented:
@@ -146,7 +173,7 @@ def _reference(model: type[BaseModel]) -> dict[str, str]:
 
 def _parameters(reader: Parameters) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """The parameters of an operation, and the schemas that they refer to."""
-    schema = reader.model.model_json_schema(ref_template=_REFERENCE)
+    schema = reader.model.model_json_schema(ref_template=_REFERENCE, schema_generator=_Schemas)
     required = schema.get("required", ())
     parameters = [
         {"name": name, "in": reader.places[name], "required": name in required, "schema": each}

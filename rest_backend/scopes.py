@@ -108,13 +108,17 @@ def _as_set(names: Iterable[str]) -> str:
     return "{" + ", ".join(repr(name) for name in sorted(names)) + "}"
 
 
-def user_of(registry: Registry, subject: str, vo: str) -> User:
-    """The user whom an identity provider means.  Raises Forbidden, naming the mend."""
-    user = registry.user_with_subject(subject, vo)
+def user_of(registry: Registry, subject: str, vo: str, namespace: str = "") -> User:
+    """The user whom an identity provider means.  Raises Forbidden, naming the mend.
+
+    ``namespace``: whose subject it is; '': the VO's own.
+    """
+    user = registry.user_with_subject(subject, vo, namespace)
     if user is None:
+        place = f"Subjects/{namespace}" if namespace else "Subject"
         raise Forbidden(
             f"The registry has no user of VO {vo} with the subject {subject}: ask an administrator to"
-            " add it as the Subject of one, and the user to a group of the VO"
+            f" add it as the {place} of one, and the user to a group of the VO"
         )
     return user
 

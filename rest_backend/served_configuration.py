@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -45,7 +45,9 @@ class Document:
     etag: str
 
 
-def served_configuration(cfg: CfgSection, registry: Registry, providers: Mapping[str, Provider]) -> Document:
+def served_configuration(
+    cfg: CfgSection, registry: Registry, providers: Mapping[str, Sequence[Provider]]
+) -> Document:
     """What DiracX would serve.
 
     An option whose value DiracX could not read is left to its default, and a line of the log says so.  Users
@@ -54,7 +56,7 @@ def served_configuration(cfg: CfgSection, registry: Registry, providers: Mapping
     config = ServedConfig(
         DIRAC=_read(DiracSection, "DIRAC", _section(cfg, "DIRAC")),
         Operations={vo: _operations(cfg, vo) for vo in registry.vos},
-        Registry={vo: _registry(cfg, registry, vo, providers.get(vo)) for vo in registry.vos},
+        Registry={vo: _registry(cfg, registry, vo, providers.get(vo, ())) for vo in registry.vos},
         Resources=ResourcesSection(Computing=_computing(cfg)),
         **{name: _anything(cfg, name) for name in ("LocalSite", "LogLevel", "Systems", "WebApp")},
         MCTestingDestination=_anything(cfg, "MCTestingDestination"),
@@ -63,7 +65,7 @@ def served_configuration(cfg: CfgSection, registry: Registry, providers: Mapping
     return Document(json, hashlib.blake2b(json, digest_size=20).hexdigest())
 
 
-def _registry(cfg: CfgSection, registry: Registry, vo: str, provider: Provider | None) -> RegistrySection:
+def _registry(cfg: CfgSection, registry: Registry, vo: str, providers: Sequence[Provider]) -> RegistrySection:
     options = _section(cfg, f"Registry/VO/{vo}")
     known = registry.vos[vo]
     section = _read(
@@ -72,7 +74,9 @@ def _registry(cfg: CfgSection, registry: Registry, vo: str, provider: Provider |
         {name: value for name, value in options.items() if isinstance(value, str)},
     )
     idp = _read(IdPSection, f"Registry/VO/{vo}/IdP", _inner(options, "IdP"))
-    if provider is not None:
+    if providers:
+        # DiracX knows of one: that whose subjects are the VO's own, where one is.
+        provider = max(providers, key=lambda each: each.main)
         idp = IdPSection(URL=provider.url, ClientID=provider.client_id)
     members = {
         name: [user for user in registry.groups[name].users if user in registry.users]

@@ -5,7 +5,7 @@ Times are in seconds unless their name says otherwise, sizes in bytes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -22,6 +22,9 @@ class Provider:
 
     ``client_secret`` is for providers that want one.  ``ca_file``: the authority of its certificate, where it
     is none of the system's.
+
+    Of several, each has a ``name``, by which the registry tells whom its subjects mean, and a ``title`` for
+    people.  ``main``: its subjects are the VO's own, as those of the only one are.
     """
 
     url: str
@@ -29,6 +32,9 @@ class Provider:
     client_secret: str = field(default="", repr=False)
     scope: str = "openid profile"
     ca_file: Path | None = None
+    name: str = ""
+    title: str = ""
+    main: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +43,7 @@ class AuthSettings:
 
     ``redirect_uris``: where codes of the authorization flow may be sent.  ``legacy_exchange_key_hash``:
     SHA-256, in hex, of the key with which DIRAC services exchange proxies for tokens; empty: none may.
-    ``providers``: by VO.
+    ``providers``: by VO, one or several.
     """
 
     client_id: str = DIRAC_CLIENT_ID
@@ -47,7 +53,7 @@ class AuthSettings:
     authorization_flow_lifetime: timedelta = timedelta(minutes=5)
     pilot_secret_lifetime: timedelta = timedelta(days=1)
     legacy_exchange_key_hash: str = ""
-    providers: Mapping[str, Provider] = field(default_factory=dict)
+    providers: Mapping[str, Sequence[Provider]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +143,7 @@ class HttpSettings:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """All of them."""
+    """All of them.  ``keeps_proxies``: users can store proxies here, by the legacy ProxyManager."""
 
     auth: AuthSettings = AuthSettings()
     jobs: JobSettings = JobSettings()
@@ -145,3 +151,4 @@ class Settings:
     pilots: PilotSettings = PilotSettings()
     http: HttpSettings = HttpSettings()
     tasks: TaskSettings = TaskSettings()
+    keeps_proxies: bool = False

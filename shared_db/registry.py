@@ -40,7 +40,10 @@ class RegistryError(FileError):
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """A person or robot: `Registry/Users/<name>`."""
+    """A person or robot: `Registry/Users/<name>`.
+
+    `other_subjects`: from `Subjects`, by identity provider, beside the VO's own `subject`.
+    """
 
     name: str
     dns: tuple[str, ...]
@@ -48,6 +51,7 @@ class User:
     default_groups: tuple[str, ...] = ()
     suspended_vos: tuple[str, ...] = ()
     subject: str | None = None
+    other_subjects: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +92,8 @@ class _Indexes:
     default_group_by_dn: Mapping[str, str]
     host_by_dn: Mapping[str, Host]
     groups_by_user: Mapping[str, tuple[str, ...]]
-    user_by_subject: Mapping[tuple[str, str], User]
-    """By VO and subject."""
+    user_by_subject: Mapping[tuple[str, str, str], User]
+    """By VO, whose subject it is ('': the VO's own), and subject."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -202,9 +206,12 @@ class Registry:
         """
         return _subject(self.users.get(username), username, vo, self.subjects)
 
-    def user_with_subject(self, subject: str, vo: str) -> User | None:
-        """The user who has this `sub` and is in a group of the VO; suspension is not asked."""
-        return self._indexes.user_by_subject.get((vo, subject))
+    def user_with_subject(self, subject: str, vo: str, namespace: str = "") -> User | None:
+        """The user who has this `sub` and is in a group of the VO; suspension is not asked.
+
+        `namespace`: the identity provider whose `sub` it is; '': the VO's own.
+        """
+        return self._indexes.user_by_subject.get((vo, namespace, subject))
 
     def may_act(self, username: str, group: str) -> bool:
         """Whether a user is in a group, and not suspended in the group's VO."""
@@ -308,7 +315,13 @@ def _user(name: str, entry: CfgSection) -> User:
         default_groups=tuple(entry.get_list("DefaultGroup")),
         suspended_vos=tuple(entry.get_list("Suspended")),
         subject=entry.get("Subject") or None,
+        other_subjects=_other_subjects(entry),
     )
+
+
+def _other_subjects(entry: CfgSection) -> tuple[tuple[str, str], ...]:
+    section = entry.section("Subjects") or CfgSection()
+    return tuple((provider, subject) for provider, subject in section.options.items() if subject)
 
 
 def _group(name: str, entry: CfgSection, own_vo: str | None) -> Group:
@@ -394,12 +407,19 @@ def _index(
 
 def _users_by_subject(
     users: Mapping[str, User], groups: Mapping[str, Group], subjects: Mapping[tuple[str, str], str]
-) -> dict[tuple[str, str], User]:
+) -> dict[tuple[str, str, str], User]:
     """Of two users who share a subject the first is meant; `_doubts` names them."""
-    found: dict[tuple[str, str], User] = {}
+    found: dict[tuple[str, str, str], User] = {}
     for user, vo in _members_of_vos(users, groups):
-        found.setdefault((vo, _subject(user, user.name, vo, subjects)), user)
+        for namespace, subject in _all_subjects(user, vo, subjects):
+            found.setdefault((vo, namespace, subject), user)
     return found
+
+
+def _all_subjects(user: User, vo: str, subjects: Mapping[tuple[str, str], str]) -> Iterator[tuple[str, str]]:
+    """The user's subject in a VO, and those that other identity providers know the user by."""
+    yield "", _subject(user, user.name, vo, subjects)
+    yield from user.other_subjects
 
 
 def _members_of_vos(users: Mapping[str, User], groups: Mapping[str, Group]) -> Iterator[tuple[User, str]]:
@@ -455,12 +475,16 @@ def _doubts_about_defaults(
 def _doubts_about_subjects(
     users: Mapping[str, User], groups: Mapping[str, Group], subjects: Mapping[tuple[str, str], str]
 ) -> Iterator[str]:
-    owners: dict[tuple[str, str], str] = {}
+    owners: dict[tuple[str, str, str], str] = {}
     for user, vo in _members_of_vos(users, groups):
-        subject = _subject(user, user.name, vo, subjects)
-        owner = owners.setdefault((vo, subject), user.name)
-        if owner != user.name:
-            yield f"VO {vo!r}: {owner!r} and {user.name!r} have the same Subject {subject}: {owner!r} has it"
+        for namespace, subject in _all_subjects(user, vo, subjects):
+            owner = owners.setdefault((vo, namespace, subject), user.name)
+            if owner != user.name:
+                place = f"Subjects/{namespace}" if namespace else "Subject"
+                yield (
+                    f"VO {vo!r}: {owner!r} and {user.name!r} have the same {place} {subject}:"
+                    f" {owner!r} has it"
+                )
 
 
 def _doubts_about_section(registry: CfgSection, kind: str) -> Iterator[str]:

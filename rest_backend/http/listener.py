@@ -32,6 +32,8 @@ PAUSE_SECONDS = 0.1
 LINGERING_SECONDS = 2.0
 # Room for a token, which proxies may have turned into a cookie too.
 MOST_HEADER_BYTES = 32 * 1024
+# Room for the lists that stand in queries: what the servers under DiracX take of all headers together.
+MOST_LINE_BYTES = 64 * 1024
 
 
 _QUOTED = re.compile(r"""\s*(?:reading:\s*)?b?['"]""")
@@ -92,6 +94,7 @@ class Connection(web.RequestHandler):
             lingering_time=LINGERING_SECONDS,
             access_log=None,  # type: ignore[arg-type]
             max_field_size=MOST_HEADER_BYTES,
+            max_line_size=MOST_LINE_BYTES,
         )
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
@@ -103,11 +103,16 @@ class RevocationQuery(RevocationForm):
     refresh_token: str | None = None
 
 
+# Which of a VO's identity providers; a person is asked where there are several and none is named.
+ProviderName = Annotated[str, Field(max_length=64)]
+
+
 class DeviceFlowQuery(BaseModel):
     """Who wants to log in without a browser of its own, and for what."""
 
     client_id: str
     scope: str
+    provider: ProviderName | None = None
 
 
 class InitiateDeviceFlowResponse(BaseModel):
@@ -124,6 +129,14 @@ class UserCodeQuery(BaseModel):
     """The code that a person was told; without it there is a page to type it into."""
 
     user_code: str | None = None
+    provider: ProviderName | None = None
+
+
+class ProviderChoice(BaseModel):
+    """The identity provider that a person has chosen; ``state`` is the login's, as our page has it."""
+
+    state: str
+    provider: ProviderName
 
 
 class ProviderAnswer(BaseModel):
@@ -149,6 +162,7 @@ class AuthorizationQuery(BaseModel):
     scope: str
     # It travels to the identity provider and back in a URL.
     state: str = Field(pattern=r"^[\s\S]{0,2000}$")
+    provider: ProviderName | None = None
 
 
 class TokenId(BaseModel):

@@ -38,7 +38,9 @@ class SubmissionLimits(BaseModel):
     """What the caller may submit, and what is assumed where a job does not say.
 
     Of these REST itself refuses more jobs, other job types and more input data than there may be; the bounds
-    on CPU time, priority and processors are DIRAC's JobManager's.
+    on CPU time, priority and processors, and the names of sites (null: any) are DIRAC's JobManager's.
+    ``platforms``: DIRAC's, each with those that it is compatible with; null where the site names none, and
+    then no job may ask for one.
     """
 
     jobs_per_submission: int
@@ -55,3 +57,5 @@ class SubmissionLimits(BaseModel):
     max_priority: int
     min_processors: int
     max_processors: int
+    sites: list[str] | None
+    platforms: dict[str, list[str]] | None

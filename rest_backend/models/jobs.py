@@ -12,12 +12,12 @@ from shared_db.queries.conditions import LARGEST_NUMBER
 
 
 def _storable(number: int) -> int:
-    if abs(number) >= LARGEST_NUMBER:
+    if not -LARGEST_NUMBER <= number < LARGEST_NUMBER:
         raise ValueError("no job can have this id")
     return number
 
 
-# The schema says nothing of the bound, which DiracX's has not.
+# The schema tells the bound by a format: DiracX's has none.
 JobId = Annotated[int, AfterValidator(_storable)]
 
 

@@ -25,6 +25,7 @@ class ResourceDescription(BaseModel):
     site: Annotated[str, Field(min_length=1, max_length=100)]
     cpu_time: Number
     ce: Annotated[str, Field(max_length=128)] = ""
+    ces: Annotated[list[Annotated[str, Field(min_length=1, max_length=128)]], Field(max_length=1_000)] = []
     queue: Annotated[str, Field(max_length=128)] = ""
     platforms: Values = []
     job_types: Values = []
@@ -37,10 +38,23 @@ class ResourceDescription(BaseModel):
     owner_groups: Values = []
 
 
+class QueueLookUp(ResourceDescription):
+    """The same, of somebody who only looks: at one site or at any of several, or wherever it may be.
+
+    ``everybody``: see the policy.
+    """
+
+    site: Annotated[str, Field(max_length=100)] = ""
+    sites: Annotated[list[Annotated[str, Field(min_length=1, max_length=100)]], Field(max_length=1_000)] = []
+    everybody: bool = False
+
+
 class JobRequest(ResourceDescription):
     """The same, and who asks.
 
-    ``job_id``: this job and no other.  ``pilot_reported``: where the pilot runs is known already.
+    ``job_id``: this job and no other.  ``pilot_reported``: where the pilot runs is known already.  ``vo``:
+    whose jobs a host wants, which is in no VO.  ``release_needed``: a pilot that says no release is refused
+    even where none is asked for.
     """
 
     job_id: Annotated[int, Field(ge=1, le=LARGEST_UNSIGNED)] | None = None
@@ -50,6 +64,8 @@ class JobRequest(ResourceDescription):
     pilot_reported: bool = False
     release_version: Annotated[str, Field(max_length=64)] = ""
     release_project: Annotated[str, Field(max_length=64)] = ""
+    release_needed: bool = False
+    vo: Annotated[str, Field(max_length=64)] = ""
 
 
 class MatchedJob(BaseModel):

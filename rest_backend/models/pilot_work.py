@@ -18,12 +18,19 @@ class PilotJobsQuery(BaseModel):
 
 
 class PilotJobs(BaseModel):
-    """Jobs that a pilot runs."""
+    """Jobs that a pilot runs; the pilot by its stamp or its ``PilotID``."""
 
     model_config = ConfigDict(extra="forbid")
 
-    pilot_stamp: Stamp
+    pilot_stamp: Stamp | None = None
+    pilot_id: Id | None = None
     job_ids: Annotated[list[Id], Field(min_length=1, max_length=1_000)]
+
+    @model_validator(mode="after")
+    def _one_pilot(self) -> Self:
+        if (self.pilot_stamp is None) == (self.pilot_id is None):
+            raise ValueError("give either pilot_stamp or pilot_id")
+        return self
 
 
 class PilotInfo(BaseModel):

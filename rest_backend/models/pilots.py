@@ -103,12 +103,17 @@ class LegacyPilotMetadata(BaseModel):
 
 
 class LegacyPilotUpdate(BaseModel):
-    """One set of fields for several pilots, named by ``PilotID``."""
+    """One set of fields for several pilots, named by ``PilotID``.
+
+    ``site_of_unknown_ce``: the site of a DestinationSite that the registry does not know; left out, the
+    pilots' site stays.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
     pilot_ids: Annotated[list[Id], Field(min_length=1)]
     metadata: LegacyPilotMetadata
+    site_of_unknown_ce: Annotated[str, Field(min_length=1, max_length=128)] | None = None
 
 
 class ChangedRows(BaseModel):

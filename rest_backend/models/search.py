@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import BaseModel, FailFast, Field
+from pydantic import AfterValidator, BaseModel, FailFast, Field
 
-from shared_db.queries.conditions import Condition
+from shared_db.queries.conditions import LARGEST_NUMBER, Condition
 from shared_db.queries.search import Search, Sort
 
 T = TypeVar("T")
@@ -56,10 +56,16 @@ class SortSpec(BaseModel):
     direction: Literal["asc", "desc"]
 
 
+def _countable(page: int) -> int:
+    if page >= LARGEST_NUMBER:
+        raise ValueError("no page can have this number")
+    return page
+
+
 class Paging(BaseModel):
     """Which page of a search, and how long pages are."""
 
-    page: Annotated[int, Field(ge=1)] = 1
+    page: Annotated[int, Field(ge=1), AfterValidator(_countable)] = 1
     per_page: Annotated[int, Field(ge=1, le=10000)] = 100
 
 
@@ -81,6 +87,12 @@ class SearchParams(BaseModel):
             page=paging.page,
             per_page=paging.per_page,
         )
+
+
+class Conditions(BaseModel):
+    """What to look for; conditions are ANDed."""
+
+    search: Items[SearchSpec] = []
 
 
 class SummaryParams(BaseModel):

@@ -12,6 +12,7 @@ from rest_backend.errors import Forbidden
 from rest_backend.operations import Context, Policy
 from rest_backend.principals import Principal
 from shared_db.queries.jobs import job_attributes
+from shared_db.rules.job_policy import LOOKS_AT_ALL
 from shared_db.rules.site import site_jobs
 
 _NO_PILOT = "A pilot's own token is refused."
@@ -44,13 +45,19 @@ QUERY_JOBS = Policy(
 def sees_all_jobs(context: Context) -> bool:
     """False when a caller's questions are limited to the own jobs."""
     caller = context.caller
-    if caller.has("JobAdministrator", "JobMonitor", "GenericPilot"):
+    if caller.has(*LOOKS_AT_ALL):
         return True
     return site_jobs(context.resources.cfg(), caller.vo).all_may_look
 
 
 async def _manage_jobs(context: Context, body: Any, parameters: Any) -> None:
     await _control(context, body, parameters, ("JobAdministrator", "GenericPilot"))
+
+
+async def _report_on_jobs(context: Context, body: Any, parameters: Any) -> None:
+    if not context.caller.pilot_stamp and context.caller.has("TrustedHost", "Operator"):
+        return
+    await _manage_jobs(context, body, parameters)
 
 
 async def _own_jobs(context: Context, body: Any, parameters: Any) -> None:
@@ -100,6 +107,14 @@ MANAGE_JOBS = Policy(
     extension=_SHARED.format(verb="manage"),
 )
 
+REPORT_ON_JOBS = Policy(
+    "report-on-jobs",
+    MANAGE_JOBS.rule,
+    _report_on_jobs,
+    extension=_SHARED.format(verb="report on")
+    + " job-operators: TrustedHost and Operator may report on any job, as in JobStateUpdate.",
+)
+
 OWN_JOBS = Policy(
     "own-jobs",
     f"JobAdministrator: any job. NormalUser: jobs that all exist and are his (Owner and VO). {_NO_PILOT}",
@@ -107,4 +122,38 @@ OWN_JOBS = Policy(
     extension=_SHARED.format(verb="use"),
 )
 
-POLICIES = (CREATE_JOBS, QUERY_JOBS, MANAGE_JOBS, OWN_JOBS)
+
+async def _read_jdl(context: Context, body: Any, parameters: Any) -> None:
+    if context.caller.by_certificate and not context.caller.pilot_stamp and sees_all_jobs(context):
+        return
+    await _own_jobs(context, body, parameters)
+
+
+READ_JDL = Policy(
+    "read-jdl",
+    f"JobAdministrator: any job. NormalUser: jobs that exist and are his (Owner and VO). {_NO_PILOT}",
+    _read_jdl,
+    extension=_SHARED.format(verb="read")
+    + " jdl-for-all: a caller whom a certificate proves may read the JDL of every job that he may look at,"
+    " as JobMonitoring's getJobJDL lets every known caller.",
+)
+
+
+async def _jobs_of_pilots(context: Context, _body: Any, _parameters: Any) -> None:
+    caller = context.caller
+    if caller.has("ServiceAdministrator", "Operator"):
+        return
+    if not caller.by_certificate or caller.pilot_stamp or not sees_all_jobs(context):
+        raise Forbidden("Insufficient permissions to manage pilots.")
+
+
+JOBS_OF_PILOTS = Policy(
+    "jobs-of-pilots",
+    "Operator or ServiceAdministrator, in any VO.",
+    _jobs_of_pilots,
+    extension="pilot-operator: the whole route is an extension."
+    " jobs-by-pilot: a caller whom a certificate proves, and who may look at every job, since the pages of"
+    " jobs find them by the reference of a pilot.",
+)
+
+POLICIES = (CREATE_JOBS, QUERY_JOBS, MANAGE_JOBS, REPORT_ON_JOBS, OWN_JOBS, READ_JDL, JOBS_OF_PILOTS)

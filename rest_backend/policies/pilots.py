@@ -68,14 +68,15 @@ READ_PILOTS = Policy(
     anyone,
     extension=(
         "pilot-operator: Operator sees all VOs. "
-        "pilot-look-ups: Pilot and GenericPilot may look up pilots of any VO, as references name them."
+        "pilot-look-ups: Pilot and GenericPilot may look up pilots of any VO, as references name them. "
+        "pilot-monitoring: a caller whom a certificate proves sees all VOs, as WebApp shows them."
     ),
 )
 
 
 def sees_all_pilots(caller: Principal) -> bool:
     """False when a caller's pilot searches are limited to the own VO."""
-    return caller.has(*_PILOT_MANAGERS)
+    return caller.by_certificate or caller.has(*_PILOT_MANAGERS)
 
 
 async def _read_pilot_logs(context: Context, _body: Any, _parameters: Any) -> None:
@@ -87,13 +88,16 @@ READ_PILOT_LOGS = Policy(
     "read-pilot-logs",
     "Anybody, about pilots of the own VO (ServiceAdministrator: all VOs).",
     _read_pilot_logs,
-    extension="pilot-operator: Operator reads those of all VOs.",
+    extension=(
+        "pilot-operator: Operator reads those of all VOs. "
+        "pilot-monitoring: so does a caller whom a certificate proves, as in WebApp."
+    ),
 )
 
 
 def reads_all_pilot_logs(caller: Principal) -> bool:
     """False when a caller reads only what pilots of the own VO wrote, said and ran."""
-    return caller.has("ServiceAdministrator", "Operator")
+    return caller.by_certificate or caller.has("ServiceAdministrator", "Operator")
 
 
 def may_read_of(caller: Principal, vo: str) -> bool:

@@ -27,16 +27,19 @@ REQUEST_JOBS = Policy(
 )
 
 
-async def _look_for_jobs(context: Context, _body: Any, _parameters: Any) -> None:
+async def _look_for_jobs(context: Context, body: Any, _parameters: Any) -> None:
     caller = context.caller
     if caller.pilot_stamp or not (caller.has("GenericPilot") or (caller.username and caller.group)):
         raise Forbidden
+    if body.everybody and not (caller.by_certificate or caller.has("JobAdministrator")):
+        raise Forbidden("Who sees everybody's queues shows a certificate, or is a JobAdministrator.")
 
 
 LOOK_FOR_JOBS = Policy(
     "look-for-jobs",
     "GenericPilot for the queues of its VO; anybody else for own queues, with JobSharing those of the own "
-    "group. A pilot's own token is refused.",
+    "group. A pilot's own token is refused. With everybody: JobAdministrator, and legacy callers who show a "
+    "certificate.",
     _look_for_jobs,
     extension="job-matching: the whole route is an extension.",
 )

@@ -12,6 +12,8 @@ from rest_backend.errors import RestError, Unauthorized
 from rest_backend.flows import (
     OVER,
     answered_code,
+    choice_page,
+    chosen_provider,
     hash_of,
     now,
     provider_claims,
@@ -22,7 +24,7 @@ from rest_backend.flows import (
 from rest_backend.identity_providers import ProviderRefused, ProviderUnavailable
 from rest_backend.login_state import LoginState, challenge_of
 from rest_backend.messages import Answer
-from rest_backend.models.auth import AuthorizationQuery, ProviderAnswer
+from rest_backend.models.auth import AuthorizationQuery, ProviderAnswer, ProviderChoice
 from rest_backend.operations import Context, Operation, Resources
 from rest_backend.policies.auth import PROOF
 from rest_backend.policies.common import PUBLIC
@@ -41,10 +43,15 @@ from shared_db.queries.flows import (
 )
 
 PATH = "/api/auth/authorize"
+# The kind of a state that waits for a person to choose a provider; no provider ever sees it.
+_CHOICE = "choice"
 
 
 async def begin(context: Context, _body: None, query: AuthorizationQuery) -> Answer:
-    """Begin a login: the person goes to the identity provider, and comes back to the client with a code."""
+    """Begin a login: the person goes to the identity provider, and comes back to the client with a code.
+
+    Where the VO has several providers and none is named, there is a page to choose one.
+    """
     resources = context.resources
     settings = resources.settings.auth
     if query.client_id != settings.client_id:
@@ -64,10 +71,36 @@ async def begin(context: Context, _body: None, query: AuthorizationQuery) -> Ans
         code_challenge=query.code_challenge,
         code_challenge_method=query.code_challenge_method,
     )
-    back = f"{context.request.base_url}{PATH}/complete"
-    answer = await to_provider(resources, AUTHORIZATION, flow.flow_id, vo, back, query.state)
+    provider = chosen_provider(resources, vo, query.provider)
+    state = LoginState(_CHOICE, flow.flow_id, vo, "", "", query.state)
+    if provider is not None:
+        answer = await _to_provider(context, state, provider)
+    else:
+        sealed = state.sealed(resources.issuer.keys)
+        answer = choice_page(
+            resources, vo, lambda name: f"{PATH}/provider?{urlencode({'state': sealed, 'provider': name})}"
+        )
     await writing(resources.databases, lambda work: add_flow(work, flow))
     return answer
+
+
+async def go_on(context: Context, _body: None, query: ProviderChoice) -> Answer:
+    """The person has chosen an identity provider, and goes on to it."""
+    resources = context.resources
+    lifetime = resources.settings.auth.authorization_flow_lifetime
+    state = LoginState.unsealed(query.state, resources.issuer.keys, _CHOICE, lifetime)
+    flow = await reading(resources.databases, lambda work: pending_flow(work, now(), flow_id=state.flow_id))
+    if flow is None:
+        raise RestError(400, OVER)
+    chosen_provider(resources, state.vo, query.provider)
+    return await _to_provider(context, state, query.provider)
+
+
+async def _to_provider(context: Context, state: LoginState, provider: str) -> Answer:
+    back = f"{context.request.base_url}{PATH}/complete"
+    return await to_provider(
+        context.resources, AUTHORIZATION, state.flow_id, state.vo, back, state.external, provider=provider
+    )
 
 
 async def complete(context: Context, _body: None, query: ProviderAnswer) -> Answer:
@@ -130,9 +163,22 @@ OPERATIONS = (
         begin,
         PUBLIC,
         parameters=AuthorizationQuery,
+        statuses=(200, 307),
+        content_type="text/html",
+        transactional=False,
+        errors=(400, 502),
+    ),
+    Operation(
+        "auth_choose_provider",
+        "GET",
+        f"{PATH}/provider",
+        go_on,
+        PROOF,
+        parameters=ProviderChoice,
         statuses=(307,),
         transactional=False,
         errors=(400, 502),
+        extension=True,
     ),
     Operation(
         "auth_complete_authorization_flow",

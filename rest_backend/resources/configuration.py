@@ -60,5 +60,6 @@ OPERATIONS = (
         AUTHENTICATED,
         parameters=Conditional,
         response=Any,
+        statuses=(200, 304),
     ),
 )

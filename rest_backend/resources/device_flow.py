@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import re
 import secrets
+from urllib.parse import urlencode
 
 import orjson
 
 from rest_backend.errors import Forbidden, RestError, Unauthorized
 from rest_backend.flows import (
+    HTML,
     OVER,
+    PAGE_HEADERS,
     answered_code,
+    choice_page,
+    chosen_provider,
     hash_of,
     now,
     principal_of,
@@ -54,14 +59,7 @@ USER_CODE_LENGTH = 8
 _WAITING = (PENDING, READY)
 _NO_FLOW = "No row was found when one was required"
 
-_HTML = "text/html; charset=utf-8"
 # Nothing of a request is ever written into these pages.
-_PAGE_HEADERS = {
-    "Cache-Control": "no-store",
-    "Content-Security-Policy": "default-src 'none'; base-uri 'none'; frame-ancestors 'none'",
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
-}
 _ASKED = "Type the code that your device shows, if you have asked it to log in yourself just now."
 _WRONG = "There is no login with this code, or no longer. Look again, or begin anew on your device."
 _FORM = """<!DOCTYPE html>
@@ -86,7 +84,10 @@ async def begin(context: Context, _body: None, query: DeviceFlowQuery) -> Answer
     settings = context.resources.settings.auth
     if query.client_id != settings.client_id:
         raise RestError(400, "Unrecognised client ID")
-    Scope.parse(query.scope, context.resources.registry())
+    vo = Scope.parse(query.scope, context.resources.registry()).vo
+    chosen = {}
+    if query.provider is not None:
+        chosen["provider"] = chosen_provider(context.resources, vo, query.provider)
     device_code = secrets.token_urlsafe(32)
     started, here = now(), f"{context.request.base_url}{PATH}"
 
@@ -110,7 +111,7 @@ async def begin(context: Context, _body: None, query: DeviceFlowQuery) -> Answer
     answer = InitiateDeviceFlowResponse(
         user_code=user_code,
         device_code=device_code,
-        verification_uri_complete=f"{here}?user_code={user_code}",
+        verification_uri_complete=f"{here}?{urlencode({'user_code': user_code, **chosen})}",
         verification_uri=here,
         expires_in=int(settings.device_flow_lifetime.total_seconds()),
     )
@@ -120,7 +121,8 @@ async def begin(context: Context, _body: None, query: DeviceFlowQuery) -> Answer
 async def go_on(context: Context, _body: None, query: UserCodeQuery) -> Answer:
     """The person comes with the code that the device shows, and goes on to the identity provider.
 
-    Without a code there is a page to type it into.  Case, blanks and hyphens in a code mean nothing.
+    Without a code there is a page to type it into, and one to choose where the VO has several providers and
+    none is named.  Case, blanks and hyphens in a code mean nothing.
     """
     if query.user_code is None:
         return _form(_ASKED)
@@ -134,12 +136,19 @@ async def go_on(context: Context, _body: None, query: UserCodeQuery) -> Answer:
             return _form(_WRONG, 400)
         raise RestError(400, _NO_FLOW)
     vo = Scope.parse(flow.scope, context.resources.registry()).vo
+    provider = chosen_provider(context.resources, vo, query.provider)
+    if provider is None:
+
+        def link(name: str) -> str:
+            return f"?{urlencode({'user_code': flow.user_code, 'provider': name})}"
+
+        return choice_page(context.resources, vo, link)
     back = f"{context.request.base_url}{PATH}/complete"
-    return await to_provider(context.resources, DEVICE, flow.flow_id, vo, back)
+    return await to_provider(context.resources, DEVICE, flow.flow_id, vo, back, provider=provider)
 
 
 def _form(text: str, status: int = 200) -> Answer:
-    return Answer(Raw(_FORM.format(text=text).encode(), _HTML), status, _PAGE_HEADERS)
+    return Answer(Raw(_FORM.format(text=text).encode(), HTML), status, PAGE_HEADERS)
 
 
 async def complete(context: Context, _body: None, query: ProviderAnswer) -> Answer:
@@ -170,7 +179,7 @@ async def complete(context: Context, _body: None, query: ProviderAnswer) -> Answ
 
 async def finished(_context: Context, _body: None, _query: None) -> Answer:
     """The end of a login on a device."""
-    return Answer(Raw(_FINISHED, _HTML), headers=_PAGE_HEADERS)
+    return Answer(Raw(_FINISHED, HTML), headers=PAGE_HEADERS)
 
 
 async def exchange_device_code(resources: Resources, device_code: str, client_id: str) -> Answer:

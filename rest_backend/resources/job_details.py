@@ -25,7 +25,7 @@ from rest_backend.models.job_details import (
 )
 from rest_backend.models.jobs import OneJob
 from rest_backend.operations import Answer, Context, Operation
-from rest_backend.policies.jobs import OWN_JOBS, QUERY_JOBS, sees_all_jobs
+from rest_backend.policies.jobs import QUERY_JOBS, READ_JDL, sees_all_jobs
 from shared_db.queries.heartbeats import heartbeat_data
 from shared_db.queries.jdls import current_jdls, original_jdls
 from shared_db.queries.jobs import job_attributes
@@ -120,7 +120,7 @@ OPERATIONS = (
         "GET",
         "/api/jobs/{job_id}/jdl",
         get_jdl,
-        OWN_JOBS,
+        READ_JDL,
         parameters=JdlQuery,
         response=JobJdl,
         extension=True,

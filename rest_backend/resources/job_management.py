@@ -8,11 +8,10 @@ from rest_backend.models.job_submission import RemovedJobs, RescheduleQuery
 from rest_backend.models.jobs import JobIds, SomeJobIds
 from rest_backend.operations import Answer, Context, Operation
 from rest_backend.policies.jobs import MANAGE_JOBS, OWN_JOBS
-from rest_backend.resources.descriptions import description_policy, submitter
 from rest_backend.resources.job_submission import optimised
+from shared_db.queries.descriptions import rebuilding
 from shared_db.queries.removal import remove_jobs
-from shared_db.queries.rescheduling import Original, Rescheduled, reschedule_jobs
-from shared_db.rules.jdl.description import JobRecord, redescribe
+from shared_db.queries.rescheduling import Rescheduled, reschedule_jobs
 from shared_db.rules.rescheduling import exhausted
 from shared_db.rules.site import site_jobs
 from shared_db.rules.status_updates import DIRACX
@@ -24,13 +23,9 @@ async def reschedule(context: Context, body: JobIds, query: RescheduleQuery) -> 
     Jobs that do not exist are left out of the answer.  400 when no job starts anew, with the same members
     below ``detail``.  ``InputData`` is the job's new JDL.
     """
-    limit = site_jobs(context.resources.cfg(), context.caller.vo).max_rescheduling
-
-    def rebuild(original: Original) -> JobRecord:
-        owner = submitter(context, original.owner, original.owner_group, original.vo)
-        policy = description_policy(context, original.vo)
-        return redescribe(original.jdl, owner, policy).for_job(original.job_id)
-
+    cfg = context.resources.cfg()
+    limit = site_jobs(cfg, context.caller.vo).max_rescheduling
+    rebuild = rebuilding(context.work, cfg, context.resources.registry())
     outcome = await reschedule_jobs(
         context.work, body.job_ids, rebuild, policy=DIRACX, reset=query.reset_jobs, limit=limit
     )

@@ -23,7 +23,7 @@ from rest_backend.models.job_reports import (
 )
 from rest_backend.models.jobs import JobStatusQuery, JobStatusUpdate, JobStatusUpdates, SetJobStatusReturn
 from rest_backend.operations import Answer, Context, Operation
-from rest_backend.policies.jobs import MANAGE_JOBS
+from rest_backend.policies.jobs import REPORT_ON_JOBS
 from shared_db.queries.heartbeats import add_heartbeats
 from shared_db.queries.jobs import locked_jobs, set_job_attributes
 from shared_db.queries.parameters import set_job_parameters
@@ -164,7 +164,7 @@ OPERATIONS = (
         "PATCH",
         "/api/jobs/status",
         patch_job_statuses,
-        MANAGE_JOBS,
+        REPORT_ON_JOBS,
         body=JobStatusUpdates,
         parameters=JobStatusQuery,
         response=SetJobStatusReturn,
@@ -175,7 +175,7 @@ OPERATIONS = (
         "PATCH",
         "/api/jobs/heartbeat",
         add_heartbeat,
-        MANAGE_JOBS,
+        REPORT_ON_JOBS,
         body=Heartbeats,
         response=list[JobCommand],
         writes=True,
@@ -185,7 +185,7 @@ OPERATIONS = (
         "PATCH",
         "/api/jobs/metadata",
         patch_metadata,
-        MANAGE_JOBS,
+        REPORT_ON_JOBS,
         body=MetadataUpdates,
         statuses=(204,),
         writes=True,
@@ -195,7 +195,7 @@ OPERATIONS = (
         "PATCH",
         "/api/jobs/legacy/heartbeat",
         add_legacy_heartbeat,
-        MANAGE_JOBS,
+        REPORT_ON_JOBS,
         body=LegacyHeartbeats,
         response=list[JobCommand],
         writes=True,
@@ -206,7 +206,7 @@ OPERATIONS = (
         "PATCH",
         "/api/jobs/attributes",
         patch_attributes,
-        MANAGE_JOBS,
+        REPORT_ON_JOBS,
         body=AttributeUpdates,
         response=ChangedJobs,
         writes=True,
@@ -217,7 +217,7 @@ OPERATIONS = (
         "PATCH",
         "/api/jobs/parameters",
         patch_parameters,
-        MANAGE_JOBS,
+        REPORT_ON_JOBS,
         body=ParameterUpdates,
         response=ChangedParameters,
         writes=True,

@@ -11,7 +11,7 @@ from rest_backend.models.job_submission import ConfirmedJobs, InsertedJob, Submi
 from rest_backend.models.jobs import SomeJobIds
 from rest_backend.operations import Answer, Context, Operation
 from rest_backend.policies.jobs import CREATE_JOBS, OWN_JOBS, QUERY_JOBS
-from rest_backend.resources.descriptions import description_policy, submitter
+from shared_db.queries.descriptions import description_policy, submitter_of
 from shared_db.queries.optimisation import optimise
 from shared_db.queries.submission import confirm_jobs, submit_jobs
 from shared_db.rules.jdl.description import JobDescription, describe
@@ -40,11 +40,12 @@ async def submit_jdl_jobs(context: Context, definitions: Sequence[str], _paramet
     Members of a parametric job wait for their confirmation.  Others are Received, which is answered, and
     where this server optimises they go on to Waiting at once.
     """
-    caller = context.caller
-    policy = description_policy(context, caller.vo)
+    caller, resources = context.caller, context.resources
+    cfg, registry = resources.cfg(), resources.registry()
+    policy = description_policy(context.work, cfg, registry, caller.vo)
     policy = replace(policy, validates=False, refuses_empty=True, refusal=SYNTAX_ERROR)
-    owner = submitter(context, caller.username, caller.group, caller.vo)
-    most = context.resources.settings.jobs.most_per_submission
+    owner = submitter_of(registry, caller.username, caller.group, caller.vo)
+    most = _Most(resources.settings.jobs.most_per_submission, site_jobs(cfg, caller.vo).most_parametric)
     # Before the first statement, so that nobody waits for a transaction that reads a long text.
     order = await to_thread(_order, definitions, owner, policy, most)
     submitted = await submit_jobs(context.work, order.jobs, state=order.state)
@@ -62,20 +63,28 @@ async def submit_jdl_jobs(context: Context, definitions: Sequence[str], _paramet
     return Answer(answers, 201)
 
 
-def _order(definitions: Sequence[str], owner: Submitter, policy: DescriptionPolicy, most: int) -> _Order:
+@dataclass(frozen=True, slots=True)
+class _Most:
+    """How many jobs there may be at once: in a list, and as members of a parametric job."""
+
+    listed: int
+    members: int
+
+
+def _order(definitions: Sequence[str], owner: Submitter, policy: DescriptionPolicy, most: _Most) -> _Order:
     """What the definitions ask for.  Raises RestError."""
     try:
         if not definitions:
             raise Refusal(SYNTAX_ERROR)
         if len(definitions) == 1:
-            expansion = expand(definitions[0], most)
+            expansion = expand(definitions[0], most.members)
             jobs = [describe(each, owner, policy) for each in expansion.jobs]
             return _Order(jobs, UNCONFIRMED if expansion.parametric else ACCEPTED)
-        if len(definitions) > most:
-            raise RestError(400, TOO_MANY.format(most=most))
+        if len(definitions) > most.listed:
+            raise RestError(400, TOO_MANY.format(most=most.listed))
         return _Order([_single(each, owner, policy) for each in definitions], ACCEPTED)
     except TooManyJobs as error:
-        raise RestError(400, TOO_MANY.format(most=most)) from error
+        raise RestError(400, TOO_MANY.format(most=most.members)) from error
     except Refusal as error:
         raise RestError(400, SYNTAX_ERROR) from error
 
@@ -127,6 +136,10 @@ async def limits(context: Context, _body: None, _parameters: None) -> Answer:
             max_priority=jobs.max_priority,
             min_processors=jobs.min_processors,
             max_processors=jobs.max_processors,
+            sites=None if jobs.sites is None else sorted(jobs.sites),
+            platforms=None
+            if jobs.platforms is None
+            else {name: sorted(each) for name, each in jobs.platforms.items()},
         )
     )
 

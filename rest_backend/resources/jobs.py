@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from rest_backend.models.search import Paging, SearchParams, SummaryParams
+from rest_backend.models.search import Conditions, Paging, SearchParams, SummaryParams
 from rest_backend.operations import Answer, Context, Operation
 from rest_backend.policies.jobs import QUERY_JOBS, sees_all_jobs
 from rest_backend.resources.answers import paged
 from rest_backend.resources.pseudo_parameters import resolved
 from shared_db.queries.conditions import Condition
+from shared_db.queries.job_selections import ids_of_jobs
 from shared_db.queries.pilots import jobs_of_stamps
 from shared_db.queries.search import Search, find_page, summarise
 from shared_db.queries.statuses import logging_by_job
@@ -50,6 +51,12 @@ async def summarise_jobs(context: Context, body: SummaryParams, _parameters: Non
     return Answer(await summarise(context.work, Jobs, body.grouping, search.conditions))
 
 
+async def list_ids(context: Context, body: Conditions, _parameters: None) -> Answer:
+    """The ids of all jobs that meet all conditions, ascending."""
+    search = await _meant(context, Search(conditions=[spec.condition() for spec in body.search]))
+    return Answer(await ids_of_jobs(context.work, search.conditions))
+
+
 async def _meant(context: Context, search: Search) -> Search:
     """The search in terms of columns, limited to what the caller may see."""
     search = await resolved(
@@ -74,6 +81,16 @@ OPERATIONS = (
         parameters=Paging,
         response=list[dict[str, Any]],
         statuses=(200, 206),
+    ),
+    Operation(
+        "jobs_list_ids",
+        "POST",
+        "/api/jobs/ids/search",
+        list_ids,
+        QUERY_JOBS,
+        body=Conditions,
+        response=list[int],
+        extension=True,
     ),
     Operation(
         "jobs_summary",

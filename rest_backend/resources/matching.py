@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+from typing import Any
+
 from rest_backend.errors import RestError
-from rest_backend.models.matching import JobRequest, MatchedJob, QueueDescription, ResourceDescription
+from rest_backend.models.matching import (
+    JobRequest,
+    MatchedJob,
+    QueueDescription,
+    QueueLookUp,
+    ResourceDescription,
+)
 from rest_backend.operations import Answer, Context, Operation
 from rest_backend.policies.task_queues import LOOK_FOR_JOBS, REQUEST_JOBS
 from rest_backend.resources.task_queues import described
-from shared_db.queries.match_requests import Pilot, as_far_as_the_site_may, request_job
-from shared_db.queries.matching import excluded_at, matching_queues
-from shared_db.queries.task_queues import task_queues
-from shared_db.rules.matching import (
-    Offer,
-    Wanted,
-    WrongVersion,
-    accepted,
-    check_version,
-    offered_tags,
-    restriction,
-    site_limits,
-)
+from shared_db.queries.match_requests import Pilot, queues_for, request_job
+from shared_db.rules.matching import Wanted, WrongVersion, check_version, restriction
+from shared_db.rules.resources import Resource, offer_of
 
 
 async def match(context: Context, body: JobRequest, _parameters: None) -> Answer:
@@ -27,23 +26,26 @@ async def match(context: Context, body: JobRequest, _parameters: None) -> Answer
 
     204 where there is none for it, which is the usual case.
     """
-    caller = context.caller
-    resources = context.resources
+    caller, resources = context.caller, context.resources
+    vo = _vo(context, body)
     try:
-        check_version(resources.cfg(), caller.vo, body.release_version, body.release_project, needed=False)
+        check_version(
+            resources.cfg(), vo, body.release_version, body.release_project, needed=body.release_needed
+        )
     except WrongVersion as error:
         raise RestError(409, str(error)) from error
     pilot = Pilot(
         reference=body.pilot_reference,
         stamp=caller.pilot_stamp or body.pilot_stamp,
-        vo=caller.vo,
+        vo=vo,
         ce=body.ce,
         queue=body.queue,
         benchmark=body.pilot_benchmark,
         reported=body.pilot_reported,
     )
-    offer = _offer(context, body, body.job_id)
-    found = await request_job(resources.databases, offer, pilot, caller.vo, resources.cfg())
+    resource = _resource(body)
+    offer = offer_of(resource, _allowed(context, resource, vo), body.job_id)
+    found = await request_job(resources.databases, offer, pilot, vo, resources.cfg())
     if found is None:
         return Answer(None, 204)
     return Answer(
@@ -59,36 +61,38 @@ async def match(context: Context, body: JobRequest, _parameters: None) -> Answer
     )
 
 
-def _offer(context: Context, body: ResourceDescription, job_id: int | None = None) -> Offer:
+def _vo(context: Context, body: JobRequest) -> str:
+    """The VO whose jobs are asked for: a host, which is in none, names one."""
+    return context.caller.vo or body.vo
+
+
+def _resource(body: ResourceDescription) -> Resource:
+    said: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in body.model_dump(include=_RESOURCE).items()
+    }
+    return Resource(**said)
+
+
+_RESOURCE = {field.name for field in fields(Resource)}
+
+
+def _allowed(context: Context, resource: Resource, vo: str) -> Wanted:
     caller = context.caller
-    wanted = Wanted(tuple(body.owners) or None, tuple(body.owner_groups) or None)
     properties = ("GenericPilot",) if caller.pilot_stamp else caller.properties
-    groups = context.resources.registry().groups_of_vo(caller.vo)
-    allowed = restriction(properties, caller.username, caller.group, groups, wanted)
-    return Offer(
-        site=body.site,
-        cpu_time=body.cpu_time,
-        grid_ces=accepted([body.ce]),
-        platforms=accepted(body.platforms),
-        job_types=accepted(body.job_types),
-        # A pilot that wants jobs with a tag has it.
-        tags=offered_tags([*body.tags, *body.required_tags], body.processors, whole_node=body.whole_node),
-        required_tags=tuple(dict.fromkeys(body.required_tags)),
-        owners=allowed.owners,
-        owner_groups=allowed.groups,
-        max_ram=body.max_ram,
-        job_id=job_id,
-    )
+    groups = context.resources.registry().groups_of_vo(vo)
+    return restriction(properties, caller.username, caller.group, groups, resource.wanted)
 
 
-async def search_matching(context: Context, body: ResourceDescription, _parameters: None) -> Answer:
-    """The queues in which a pilot would find jobs at this moment."""
-    caller = context.caller
-    cfg = context.resources.cfg()
-    offer = await as_far_as_the_site_may(context.work, _offer(context, body), caller.vo, cfg)
-    without = await excluded_at(context.work, offer.site, site_limits(cfg, caller.vo, offer.site, body.ce))
-    found = await matching_queues(context.work, offer, without)
-    return Answer([described(queue) for queue in await task_queues(context.work, found)])
+async def search_matching(context: Context, body: QueueLookUp, _parameters: None) -> Answer:
+    """The queues in which a pilot would find jobs at this moment.
+
+    ``everybody``: in whosoever's queues, whether or not the site may run jobs, as DIRAC's Matcher shows them.
+    """
+    resource, vo = _resource(body), context.caller.vo
+    allowed = None if body.everybody else _allowed(context, resource, vo)
+    found = await queues_for(context.work, resource, allowed, vo, context.resources.cfg())
+    return Answer([described(queue) for queue in found])
 
 
 OPERATIONS = (
@@ -111,7 +115,7 @@ OPERATIONS = (
         "/api/task-queues/matching",
         search_matching,
         LOOK_FOR_JOBS,
-        body=ResourceDescription,
+        body=QueueLookUp,
         response=list[QueueDescription],
         extension=True,
     ),

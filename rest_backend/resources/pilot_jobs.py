@@ -8,6 +8,7 @@ from rest_backend.errors import RestError
 from rest_backend.models.pilot_work import PilotJobs, PilotJobsQuery
 from rest_backend.models.search import Paging, SearchParams
 from rest_backend.operations import Answer, Context, Operation
+from rest_backend.policies.jobs import JOBS_OF_PILOTS
 from rest_backend.policies.pilots import OPERATE_PILOTS, READ_PILOT_LOGS, may_read_of
 from rest_backend.resources.answers import paged
 from shared_db.queries.pilot_jobs import (
@@ -50,7 +51,10 @@ async def add_pilot_jobs(context: Context, given: PilotJobs, _query: None) -> An
 
     A stamp that several pilots share means the youngest.
     """
-    pilots = await pilots_of_stamps(context.work, [given.pilot_stamp], lock=True)
+    if given.pilot_id is not None:
+        pilots = await known_pilots(context.work, [given.pilot_id], lock=True)
+    else:
+        pilots = await pilots_of_stamps(context.work, [given.pilot_stamp or ""], lock=True)
     if not pilots:
         raise RestError(400, "This pilot does not exist.")
     await associate_jobs(context.work, [pilots[-1].pilot_id], given.job_ids)
@@ -63,7 +67,7 @@ OPERATIONS = (
         "POST",
         "/api/pilots/jobs/search",
         search_pilot_jobs,
-        OPERATE_PILOTS,
+        JOBS_OF_PILOTS,
         body=SearchParams | None,
         parameters=Paging,
         response=list[dict[str, Any]],

@@ -26,7 +26,7 @@ from shared_db.queries.pilot_jobs import known_pilots, pilots_of_stamps
 from shared_db.queries.pilot_logs import PilotLogs, add_lines, last_lines, remove_logs
 from shared_db.queries.search import find_page
 from shared_db.rules import clock
-from shared_db.rules.pilots import cut_line, storable_text
+from shared_db.rules.pilot_logs import NOT_REGISTERED, Line
 
 PILOT_ID = "PilotID"
 STAMP = "PilotStamp"
@@ -42,15 +42,16 @@ async def keep_lines(context: Context, stamp: str, vo: str, lines: Sequence[LogL
             f"{len(lines)} lines in one message, at most {settings.lines_per_message} may be:"
             " send the rest in further messages",
         )
-    rows = [
-        {
-            "said_at": line.timestamp.replace(tzinfo=line.timestamp.tzinfo or UTC),
-            "severity": storable_text(line.severity),
-            "scope": storable_text(line.scope),
-            "message": cut_line(storable_text(line.message), settings.longest_line),
-        }
-        for line in lines
-    ]
+    said = (
+        Line(
+            each.timestamp.replace(tzinfo=each.timestamp.tzinfo or UTC),
+            each.message,
+            each.severity,
+            each.scope,
+        )
+        for each in lines
+    )
+    rows = [line.as_row(settings.longest_line) for line in said]
     await add_lines(context.work, stamp, vo, rows, clock.utc_now())
     return Answer(None, 204)
 
@@ -63,7 +64,7 @@ async def legacy_message(context: Context, message: LegacyPilotMessage, _query: 
     known = await pilots_of_stamps(context.work, [message.pilot_stamp])
     vo = known[-1].vo if known else message.vo or context.caller.vo
     if not vo:
-        raise RestError(400, "This pilot is not registered: give the vo that its lines belong to")
+        raise RestError(400, NOT_REGISTERED)
     return await keep_lines(context, message.pilot_stamp, vo, message.lines)
 
 
@@ -110,13 +111,10 @@ async def tail(context: Context, _body: None, query: LogTail) -> Answer:
         if not pilots:
             raise RestError(404, "This pilot does not exist.")
         raise RestError(404, f"Pilot logging not available for {pilots[-1].grid_type} CEs")
-    text = "".join(f"{_line(*line)}\n" for line in lines)
+    text = "".join(
+        Line(said_at, message, severity, scope).as_text() for said_at, severity, scope, message in lines
+    )
     return Answer(Raw(text.encode(), f"{TEXT}; charset=utf-8"))
-
-
-def _line(said_at: Any, severity: str, scope: str, message: str) -> str:
-    moment = said_at.isoformat(timespec="milliseconds").removesuffix("+00:00")
-    return f"{moment}Z {severity} {f'[{scope}] ' if scope else ''}{message}"
 
 
 async def delete_logs(context: Context, _body: None, query: LogsOfPilots) -> Answer:

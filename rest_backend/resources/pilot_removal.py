@@ -13,6 +13,7 @@ from shared_db.queries.pilot_jobs import KnownPilot, known_pilots, pilots_of_sta
 from shared_db.queries.pilot_removal import BATCH, remove_old_pilots, remove_pilots
 from shared_db.queries.pilots import update_pilots
 from shared_db.rules import clock
+from shared_db.rules.pilots import killed_by
 
 
 async def delete_pilots(context: Context, _body: None, query: PilotDeletion) -> Answer:
@@ -63,8 +64,7 @@ async def kill_pilots(context: Context, given: PilotsToKill, _query: None) -> An
     pilots = await _named(context.work, given)
     ended = [pilot.pilot_id for pilot in pilots if pilot.ended]
     aborted = [pilot.pilot_id for pilot in pilots if not pilot.ended]
-    who = context.caller.username or context.caller.subject
-    changes = {"Status": "Aborted", "StatusReason": f"Killed by {who}"[:255]}
+    changes = killed_by(context.caller.username or context.caller.subject)
     await update_pilots(context.work, "PilotID", aborted, changes)
     return Answer(KilledPilots(aborted=aborted, ended_before=ended))
 

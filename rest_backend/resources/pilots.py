@@ -19,6 +19,7 @@ from rest_backend.models.pilots import (
 )
 from rest_backend.models.search import Paging, SearchParams, SummaryParams
 from rest_backend.operations import Answer, Context, Operation
+from rest_backend.policies.common import AUTHENTICATED
 from rest_backend.policies.pilots import (
     MANAGE_PILOTS,
     OPERATE_PILOTS,
@@ -131,11 +132,17 @@ async def patch_legacy_pilots(context: Context, update: LegacyPilotUpdate, _quer
     """
     values = columns_of(update.metadata)
     if "DestinationSite" in values and "GridSite" not in values:
-        site = context.resources.registry().site_by_ce.get(values["DestinationSite"])
+        sites = context.resources.registry().site_by_ce
+        site = sites.get(values["DestinationSite"], update.site_of_unknown_ce)
         values |= {"GridSite": site} if site else {}
     touch = "Status" in values
     changed = await update_pilots(context.work, "PilotID", update.pilot_ids, values, touch=touch)
     return Answer(ChangedRows(changed=changed))
+
+
+async def sites_of_ces(context: Context, _body: None, _query: None) -> Answer:
+    """Which site each computing element belongs to, by the configuration."""
+    return Answer(dict(context.resources.registry().site_by_ce))
 
 
 async def search_pilots(context: Context, body: SearchParams | None, paging: Paging) -> Answer:
@@ -235,6 +242,15 @@ OPERATIONS = (
         statuses=(201,),
         writes=True,
         creates=True,
+        extension=True,
+    ),
+    Operation(
+        "pilots_get_sites_of_ces",
+        "GET",
+        "/api/pilots/legacy/sites",
+        sites_of_ces,
+        AUTHENTICATED,
+        response=dict[str, str],
         extension=True,
     ),
     Operation(

@@ -103,6 +103,7 @@ def _operation(what: str, handler: Any, model: Any) -> Operation:
         AUTHENTICATED,
         parameters=Conditional,
         response=dict[str, model],
+        statuses=(200, 304),
     )
 
 

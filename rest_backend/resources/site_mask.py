@@ -9,12 +9,14 @@ from rest_backend.policies.task_queues import MASK_SITES, SET_SITE_MASK
 from shared_db.queries.site_mask import (
     Masked,
     allowed_sites,
+    clear_site_mask,
     mask_sites,
     set_site_mask,
     site_history,
     site_mask,
 )
 from shared_db.rules.site import site_jobs
+from shared_db.rules.site_mask import summary
 
 
 def _shown(masked: Masked) -> MaskedSite:
@@ -49,6 +51,18 @@ async def change(context: Context, body: MaskChange, _parameters: None) -> Answe
     statuses = {site: status.value for site, status in body.sites.items()}
     changed = await mask_sites(context.work, statuses, _author(context), body.comment)
     return Answer(ChangedSites(changed=changed))
+
+
+async def clear(context: Context, _body: None, _parameters: None) -> Answer:
+    """Forget what the mask says of all sites; its history stays."""
+    return Answer(ChangedSites(changed=await clear_site_mask(context.work)))
+
+
+async def summarised(context: Context, _body: None, _parameters: None) -> Answer:
+    """What the mask says of sites; the other sites of the configuration are ``Unknown``."""
+    mask = {site: each.status for site, each in (await site_mask(context.work)).items()}
+    known = site_jobs(context.resources.cfg(), context.caller.vo).description.sites
+    return Answer(summary(mask, known))
 
 
 async def replace_mask(context: Context, body: NewMask, _parameters: None) -> Answer:
@@ -90,6 +104,25 @@ OPERATIONS = (
         body=NewMask,
         response=ChangedSites,
         writes=True,
+        extension=True,
+    ),
+    Operation(
+        "site-mask_clear_site_mask",
+        "DELETE",
+        _PATH,
+        clear,
+        SET_SITE_MASK,
+        response=ChangedSites,
+        writes=True,
+        extension=True,
+    ),
+    Operation(
+        "site-mask_get_summary",
+        "GET",
+        "/api/site-mask/summary",
+        summarised,
+        AUTHENTICATED,
+        response=dict[str, str],
         extension=True,
     ),
     Operation(

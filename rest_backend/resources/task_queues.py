@@ -10,25 +10,7 @@ from shared_db.queries.task_queues import TaskQueue, jobs_of_queue, task_queues
 
 def described(queue: TaskQueue) -> QueueDescription:
     """A queue as it is answered."""
-    demand = queue.demand
-    return QueueDescription(
-        TQId=queue.queue_id,
-        Owner=demand.owner,
-        OwnerGroup=demand.owner_group,
-        VO=demand.vo,
-        CPUTime=demand.cpu_time,
-        Priority=queue.priority,
-        Enabled=queue.enabled,
-        Jobs=queue.jobs,
-        Sites=sorted(demand.sites),
-        BannedSites=sorted(demand.banned_sites),
-        GridCEs=sorted(demand.grid_ces),
-        Platforms=sorted(demand.platforms),
-        JobTypes=sorted(demand.job_types),
-        Tags=sorted(demand.tags),
-        MinRAM=demand.min_ram,
-        MaxRAM=demand.max_ram,
-    )
+    return QueueDescription(**queue.described())
 
 
 async def search(context: Context, body: QueueSearch | None, _parameters: None) -> Answer:

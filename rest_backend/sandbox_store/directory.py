@@ -9,8 +9,8 @@ from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import IO, Any, TypeVar
-from urllib.parse import urlencode
+from typing import IO, Any, BinaryIO, TypeVar
+from urllib.parse import parse_qsl, urlencode
 
 from aiohttp import BodyPartReader, web
 from aiohttp.abc import AbstractStreamWriter
@@ -94,14 +94,37 @@ class DirectoryStore:
         await _in_thread(lambda: self._folder.copy(file, name))
 
     async def read(self, name: str) -> AsyncIterator[bytes]:
-        file = await _in_thread(lambda: self._folder.reader(name))
+        async for block in self._blocks(lambda: self._folder.reader(name)):
+            yield block
+
+    async def _blocks(self, reader: Callable[[], BinaryIO | None]) -> AsyncIterator[bytes]:
+        file = await _in_thread(reader)
         if file is None:
-            raise NotStored(name)
+            raise NotStored
         try:
             while block := await _in_thread(lambda: file.read(BLOCK)):
                 yield block
         finally:
             await _in_thread(file.close)
+
+    async def space(self) -> tuple[int, int] | None:
+        return await _in_thread(self._folder.space)
+
+    async def take(self, form: Form, file: Path) -> None:
+        """Store a file as its form allows, for a caller in this process.  Raises RestError."""
+        upload = self._tickets.admitted(form.fields)
+        await _in_thread(lambda: self._folder.copy(file, upload.name, check=partial(_check_whole, upload)))
+
+    async def give(self, url: str) -> AsyncIterator[bytes]:
+        """What a signed URL gives, for a caller in this process.  Raises RestError."""
+        path, _, query = url.partition("?")
+        identity = path.rpartition("/")[2]
+        self._tickets.check_download(identity, dict(parse_qsl(query)))
+        try:
+            async for block in self._blocks(lambda: self._folder.opened(identity)):
+                yield block
+        except NotStored as error:
+            raise _absent() from error
 
     async def delete(self, names: Collection[str], stored_before: datetime) -> set[str]:
         def delete() -> set[str]:
@@ -151,7 +174,7 @@ class DirectoryStore:
         self._tickets.check_download(identity, request.query)
         path = self._folder.path(identity)
         if not await _in_thread(path.is_file):
-            raise RestError(404, "Sandbox not found: it was never uploaded, or has been removed")
+            raise _absent()
         return _Stored(path, chunk_size=BLOCK, headers=_FILE_HEADERS)
 
 
@@ -226,7 +249,16 @@ async def _copied(part: BodyPartReader, draft: Draft, upload: Upload) -> None:
             if draft.size + len(block) > upload.size:
                 raise RestError(400, f"The file has more than the {upload.size} bytes that were announced")
             await _in_thread(partial(draft.write, block))
+    _check_whole(upload, draft)
+
+
+def _check_whole(upload: Upload, draft: Draft) -> None:
+    """Raises RestError for a file that is not the one that was announced."""
     if draft.size != upload.size:
         raise RestError(400, f"The file has {draft.size} bytes; {upload.size} were announced")
     if draft.sha256 != upload.sha256:
         raise RestError(400, "The file's SHA-256 is not the one that was announced")
+
+
+def _absent() -> RestError:
+    return RestError(404, "Sandbox not found: it was never uploaded, or has been removed")

@@ -9,10 +9,12 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
-import shutil
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
+
+_PIECE = 1024 * 1024
 
 
 def file_id(name: str) -> str:
@@ -40,8 +42,12 @@ class Folder:
 
     def reader(self, name: str) -> BinaryIO | None:
         """A file to read from its start; it can be read to its end even when it is deleted meanwhile."""
+        return self.opened(file_id(name))
+
+    def opened(self, identity: str) -> BinaryIO | None:
+        """The same by what ``file_id`` gives."""
         try:
-            return self.path(file_id(name)).open("rb")
+            return self.path(identity).open("rb")
         except FileNotFoundError:
             return None
 
@@ -57,13 +63,22 @@ class Folder:
         draft.path.replace(target)
         _sync(target.parent)
 
-    def copy(self, source: Path, name: str) -> None:
-        """Store a copy of a file."""
+    def space(self) -> tuple[int, int]:
+        """Free and total bytes of the disk."""
+        place = self._stored
+        while not place.exists():
+            place = place.parent
+        disk = os.statvfs(place)
+        return disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize
+
+    def copy(self, source: Path, name: str, check: Callable[[Draft], None] = lambda _draft: None) -> None:
+        """Store a copy of a file, unless ``check`` raises for what was copied."""
         draft = self.draft()
         try:
             with source.open("rb") as file:
                 draft.open()
                 draft.copy(file)
+            check(draft)
             self.keep(draft, name)
         finally:
             draft.discard()
@@ -130,8 +145,8 @@ class Draft:
 
     def copy(self, source: BinaryIO) -> None:
         """Add all that a file has."""
-        assert self._file is not None
-        shutil.copyfileobj(source, self._file)
+        while block := source.read(_PIECE):
+            self.write(block)
 
     def finish(self) -> None:
         """Bring it to the disk."""

@@ -86,6 +86,9 @@ class S3Store:
             async for block in response.content.iter_chunked(BLOCK):
                 yield block
 
+    async def space(self) -> tuple[int, int] | None:
+        return None
+
     async def delete(self, names: Collection[str], stored_before: datetime) -> set[str]:
         turns = asyncio.Semaphore(DELETIONS_AT_ONCE)
 

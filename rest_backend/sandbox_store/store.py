@@ -76,6 +76,9 @@ class SandboxStore(Protocol):
     def read(self, name: str) -> AsyncIterator[bytes]:
         """A file in blocks of at most 64 KiB.  Raises NotStored."""
 
+    async def space(self) -> tuple[int, int] | None:
+        """Free and total bytes of the disk on which files lie; None where there is no such disk."""
+
     async def delete(self, names: Collection[str], stored_before: datetime) -> set[str]:
         """Delete files, but none that was stored at or after an aware time.
 

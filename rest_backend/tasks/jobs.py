@@ -6,12 +6,10 @@ import logging
 from collections.abc import Collection
 from datetime import timedelta
 
-from rest_backend.operations import Resources
-from rest_backend.resources.descriptions import policy_of, submitter_of
 from rest_backend.tasks.turn import BATCH, Turn
 from shared_db.connection import UnitOfWork
+from shared_db.queries.descriptions import rebuilding
 from shared_db.queries.optimisation import optimise
-from shared_db.queries.rescheduling import Original, Rebuild
 from shared_db.queries.stuck_jobs import (
     delete_ended,
     fail_stalled,
@@ -24,7 +22,6 @@ from shared_db.queries.stuck_jobs import (
 )
 from shared_db.queries.task_queues import remove_empty_queues, set_all_priorities
 from shared_db.rules import clock
-from shared_db.rules.jdl.description import JobRecord, redescribe
 from shared_db.rules.site import Options, site_jobs
 from shared_db.rules.stalling import REPORTING
 
@@ -71,7 +68,8 @@ async def _reschedule(turn: Turn, status: str, patience: timedelta) -> int:
     before = clock.utc_now() - patience
 
     async def again(work: UnitOfWork, some: list[int]) -> int:
-        outcome = await start_anew(work, some, status, patience, _rebuild(resources, work), limit)
+        rebuild = rebuilding(work, resources.cfg(), resources.registry())
+        outcome = await start_anew(work, some, status, patience, rebuild, limit)
         if outcome.refused:
             logger.warning("jobs that cannot start anew for their JDL: %s", sorted(outcome.refused))
         if resources.settings.jobs.optimise:
@@ -80,16 +78,6 @@ async def _reschedule(turn: Turn, status: str, patience: timedelta) -> int:
 
     ids = await turn.reading(lambda work: silent_jobs(work, (status,), before))
     return await turn.in_batches(ids, again)
-
-
-def _rebuild(resources: Resources, work: UnitOfWork) -> Rebuild:
-    def rebuild(original: Original) -> JobRecord:
-        owner = submitter_of(resources, original.owner, original.owner_group, original.vo)
-        return redescribe(original.jdl, owner, policy_of(resources, work, original.vo)).for_job(
-            original.job_id
-        )
-
-    return rebuild
 
 
 async def optimise_stuck_jobs(turn: Turn) -> int:

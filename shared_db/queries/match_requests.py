@@ -12,11 +12,14 @@ from sqlalchemy import Select, bindparam, select
 
 from shared_db.cfg import CfgSection
 from shared_db.connection import Databases, UnitOfWork, again
-from shared_db.queries.matching import Match, match_job, matching_queues
+from shared_db.queries.matching import Match, excluded_at, match_job, matching_queues
 from shared_db.queries.pilots import update_pilots
 from shared_db.queries.site_mask import may_run_jobs
+from shared_db.queries.task_queues import TaskQueue, task_queues
 from shared_db.rules import clock
-from shared_db.rules.matching import TEST, Offer, site_limits
+from shared_db.rules.matching import TEST, Offer, Wanted, site_limits
+from shared_db.rules.pilots import REASON_NOT_GIVEN
+from shared_db.rules.resources import Resource, offer_of
 from shared_db.rules.site import site_jobs
 from shared_db.schema.pilot_agents_db import PILOT_AGENTS_DB, JobToPilotMapping, PilotAgents
 
@@ -76,6 +79,25 @@ async def as_far_as_the_site_may(work: UnitOfWork, offer: Offer, vo: str, cfg: C
     return replace(offer, job_types=(TEST,), only_job_types=True)
 
 
+async def queues_for(
+    work: UnitOfWork, resource: Resource, allowed: Wanted | None, vo: str, cfg: CfgSection
+) -> list[TaskQueue]:
+    """The queues in which a resource would find jobs at this moment.
+
+    ``allowed``: of these owners and groups, as far as the site may run their jobs; None: of everybody, and
+    whether the site may is not asked, as DIRAC's getMatchingTaskQueues shows them.
+    """
+    if allowed is None:
+        offer = offer_of(resource, resource.wanted)
+    else:
+        offer = await as_far_as_the_site_may(work, offer_of(resource, allowed), vo, cfg)
+    without = None
+    if resource.site:
+        limits = site_limits(cfg, vo, resource.site, resource.ce)
+        without = await excluded_at(work, resource.site, limits)
+    return await task_queues(work, await matching_queues(work, offer, without))
+
+
 async def _note(work: UnitOfWork, job_id: int, site: str, pilot: Pilot) -> None:
     """Note at the pilot which job it runs, and what it said of itself if it is its first."""
     pilot_ids = await _pilots(work, pilot)
@@ -83,7 +105,7 @@ async def _note(work: UnitOfWork, job_id: int, site: str, pilot: Pilot) -> None:
         return
     values: dict[str, Any] = {"CurrentJobID": job_id}
     if not pilot.reported:
-        values |= {"Status": "Running", "GridSite": site}
+        values |= {"Status": "Running", "GridSite": site, "StatusReason": REASON_NOT_GIVEN}
         said: Mapping[str, Any] = {
             "DestinationSite": pilot.ce,
             "Queue": pilot.queue,

@@ -109,7 +109,8 @@ def _given(offer: Offer, without: Excluded) -> dict[str, Any]:
         return {"job_id": offer.job_id, "owners": offer.owners, "owner_groups": offer.owner_groups}
     return {
         "cpu_time": offer.cpu_time,
-        "site": offer.site,
+        "site": offer.site or None,
+        "sites": offer.sites,
         "grid_ces": offer.grid_ces,
         "platforms": offer.platforms,
         "only_job_types" if offer.only_job_types else "job_types": offer.job_types,
@@ -125,7 +126,8 @@ def _given(offer: Offer, without: Excluded) -> dict[str, Any]:
 def _bound(given: Mapping[str, Any]) -> dict[str, Any]:
     bound = {name: list(value) if isinstance(value, tuple) else value for name, value in given.items()}
     # As many of a queue's tags must be among the required ones.
-    return bound | ({"required": len(given["required_tags"])} if "required_tags" in given else {})
+    counted = {"required_tags": "required", "sites": "number_of_sites"}
+    return bound | {counted[name]: len(given[name]) for name in counted if name in given}
 
 
 @lru_cache(256)
@@ -153,6 +155,15 @@ def _at_site() -> ColumnElement[bool]:
     return and_(wanted, ~_has(tq_TQToBannedSites, tq_TQToBannedSites.c.Value == site))
 
 
+def _at_sites() -> ColumnElement[bool]:
+    """At one of several sites, and not all of them are banned."""
+    banned = tq_TQToBannedSites.c
+    count = select(func.count()).where(
+        banned.TQId == tq_TaskQueues.c.TQId, banned.Value.in_(_several("sites"))
+    )
+    return and_(_offered(tq_TQToSites, "sites"), count.scalar_subquery() < bindparam("number_of_sites"))
+
+
 def _offered(table: Table, part: str) -> ColumnElement[bool]:
     return _accepts(table, table.c.Value.in_(_several(part)))
 
@@ -169,6 +180,7 @@ def _with_required_tags() -> ColumnElement[bool]:
 _CONDITIONS: Mapping[str, Callable[[], ColumnElement[bool]]] = {
     "cpu_time": lambda: tq_TaskQueues.c.CPUTime <= bindparam("cpu_time"),
     "site": _at_site,
+    "sites": _at_sites,
     "grid_ces": lambda: _offered(tq_TQToGridCEs, "grid_ces"),
     "platforms": lambda: _offered(tq_TQToPlatforms, "platforms"),
     "job_types": lambda: _offered(tq_TQToJobTypes, "job_types"),

@@ -14,7 +14,7 @@ from shared_db.engines.base import AnyRow
 from shared_db.queries.jdls import current_jdls, store_jdls
 from shared_db.queries.jobs import locked_jobs, update_jobs
 from shared_db.queries.parameters import set_optimizer_parameters
-from shared_db.queries.sandbox_jobs import Reach, assign_input_sandboxes
+from shared_db.queries.sandbox_jobs import assign_input_sandboxes
 from shared_db.queries.statuses import log
 from shared_db.queries.task_queues import Queued, enqueue
 from shared_db.registry import Registry
@@ -23,7 +23,7 @@ from shared_db.rules.jdl.reader import JdlError
 from shared_db.rules.jdl.storage import DamagedJdl, compressed, extracted
 from shared_db.rules.job_states import UNKNOWN
 from shared_db.rules.optimisation import JOB_PATH, JOB_SANITY, Schedule, Unschedulable, Whose, schedule
-from shared_db.rules.sandboxes import Owner
+from shared_db.rules.sandboxes import Owner, Reach
 from shared_db.rules.status_updates import log_record
 from shared_db.rules.task_queues import shares_jobs
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Select, bindparam, select
+from sqlalchemy import BigInteger, Select, bindparam, select
 
 from shared_db.connection import UnitOfWork
 from shared_db.errors import Conflict, InvalidValue
@@ -60,11 +60,22 @@ def _pilots(*, lock: bool) -> Select[Any]:
     return statement.with_for_update() if lock else statement
 
 
-async def known_pilots(work: UnitOfWork, pilot_ids: Iterable[int]) -> list[KnownPilot]:
-    """The pilots with some ids, by ascending PilotID."""
+async def known_pilots(work: UnitOfWork, pilot_ids: Iterable[int], *, lock: bool = False) -> list[KnownPilot]:
+    """The pilots with some ids, by ascending PilotID; ``lock``: as in ``pilots_of_stamps``."""
+    if lock:
+        rows = await work.rows(PILOT_AGENTS_DB, _locked_pilots(), {"ids": sorted(pilot_ids)})
+        return [KnownPilot(*row) for row in rows]
     c = PilotAgents.c
     columns = [c.PilotID, c.PilotStamp, c.VO, c.GridSite, c.GridType, c.Status]
     return [KnownPilot(*row) for row in await find_by_ids(work, columns, c.PilotID, pilot_ids)]
+
+
+@cache
+def _locked_pilots() -> Select[Any]:
+    c = PilotAgents.c
+    ids = bindparam("ids", expanding=True, type_=BigInteger())
+    statement = select(c.PilotID, c.PilotStamp, c.VO, c.GridSite, c.GridType, c.Status)
+    return statement.where(c.PilotID.in_(ids)).order_by(c.PilotID).with_for_update()
 
 
 async def jobs_of_pilots(work: UnitOfWork, pilot_ids: Iterable[int]) -> list[int]:

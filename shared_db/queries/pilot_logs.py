@@ -12,6 +12,7 @@ from sqlalchemy import Column, DateTime, Delete, MetaData, Select, String, Table
 from shared_db.connection import UnitOfWork
 from shared_db.engines.base import AnyRow
 from shared_db.queries.values import chunks
+from shared_db.rules.pilot_logs import Line
 from shared_db.schema.types import BigId
 from shared_db.schema.wherry_db import WHERRY_DB, pilot_logs
 
@@ -54,6 +55,22 @@ def _last(*, of_vo: bool) -> Select[Any]:
     if of_vo:
         statement = statement.where(c.vo == bindparam("vo"))
     return statement.order_by(c.line_id.desc()).limit(bindparam("most"))
+
+
+async def all_lines(work: UnitOfWork, stamp: str, vo: str | None = None) -> list[Line]:
+    """All that a pilot said, in the order in which it came.  ``vo``: only the lines of this VO."""
+    bound = {"stamp": stamp} | ({} if vo is None else {"vo": vo})
+    rows = await work.rows(WHERRY_DB, _all(of_vo=vo is not None), bound)
+    return [Line(row.said_at, row.message, row.severity, row.scope) for row in rows]
+
+
+@cache
+def _all(*, of_vo: bool) -> Select[Any]:
+    c = pilot_logs.c
+    statement = select(c.said_at, c.severity, c.scope, c.message).where(c.pilot_stamp == bindparam("stamp"))
+    if of_vo:
+        statement = statement.where(c.vo == bindparam("vo"))
+    return statement.order_by(c.line_id)
 
 
 async def remove_logs(work: UnitOfWork, stamps: Iterable[str]) -> int:

@@ -42,21 +42,23 @@ def _removing(table: Table) -> Delete:
 
 
 async def old_pilots(
-    work: UnitOfWork, before: datetime, *, aborted_only: bool = False, most: int = BATCH
+    work: UnitOfWork, before: datetime, *, aborted_only: bool = False, most: int | None = BATCH
 ) -> list[int]:
-    """Ids of at most so many pilots that were submitted before an aware time, the oldest ones."""
-    bound = {"before": to_column(before), "most": most}
-    return [row[0] for row in await work.rows(PILOT_AGENTS_DB, _old(aborted_only=aborted_only), bound)]
+    """Ids of at most so many pilots that were submitted before an aware time, the oldest ones; None: all."""
+    bound = {"before": to_column(before)} | ({} if most is None else {"most": most})
+    statement = _old(aborted_only=aborted_only, some=most is not None)
+    return [row[0] for row in await work.rows(PILOT_AGENTS_DB, statement, bound)]
 
 
 @cache
-def _old(*, aborted_only: bool) -> Select[Any]:
+def _old(*, aborted_only: bool, some: bool) -> Select[Any]:
     c = PilotAgents.c
     statement = select(c.PilotID).where(c.SubmissionTime < bindparam("before"))
     if aborted_only:
         statement = statement.where(c.Status == "Aborted")
     # Ids grow with time, so that the first ones are found at once.
-    return statement.order_by(c.PilotID).limit(bindparam("most"))
+    statement = statement.order_by(c.PilotID)
+    return statement.limit(bindparam("most")) if some else statement
 
 
 async def remove_old_pilots(

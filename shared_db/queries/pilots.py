@@ -39,14 +39,14 @@ async def stamps_in_use(work: UnitOfWork, stamps: Iterable[str]) -> list[str]:
 
 
 async def pilots_with_jobs(
-    work: UnitOfWork, references: Sequence[str], columns: Sequence[str]
+    work: UnitOfWork, keys: Sequence[Any], columns: Sequence[str], key: str = "PilotJobReference"
 ) -> list[tuple[dict[str, Any], list[int]]]:
-    """The wanted columns of every pilot with one of the references, and the ids of the jobs that it ran.
+    """The wanted columns of every pilot whose column ``key`` is one of ``keys``, and the jobs that it ran.
 
-    By ascending PilotID; no reference at all means every pilot, as in DIRAC.  One statement gives both.
+    By ascending PilotID; no key at all means every pilot, as in DIRAC.  One statement gives both.
     """
     found: dict[int, tuple[dict[str, Any], list[int]]] = {}
-    for row in await _with_jobs(work, tuple(columns), references):
+    for row in await _with_jobs(work, tuple(columns), keys, key):
         pilot_id, job_id, *values = row
         if pilot_id not in found:
             found[pilot_id] = (dict(zip(columns, values, strict=True)), [])
@@ -55,27 +55,36 @@ async def pilots_with_jobs(
     return [found[pilot_id] for pilot_id in sorted(found)]
 
 
-async def _with_jobs(work: UnitOfWork, columns: tuple[str, ...], references: Sequence[str]) -> list[AnyRow]:
-    if not references:
-        return await work.rows(PILOT_AGENTS_DB, _with_jobs_statement(columns, chosen=False))
+async def _with_jobs(
+    work: UnitOfWork, columns: tuple[str, ...], keys: Sequence[Any], key: str
+) -> list[AnyRow]:
+    if not keys:
+        return await work.rows(PILOT_AGENTS_DB, _with_jobs_statement(columns, None))
     rows: list[AnyRow] = []
-    for chunk in chunks(dict.fromkeys(references)):
-        statement = _with_jobs_statement(columns, chosen=True)
-        rows += await work.rows(PILOT_AGENTS_DB, statement, {"references": chunk})
+    for chunk in chunks(dict.fromkeys(keys)):
+        statement = _with_jobs_statement(columns, key)
+        rows += await work.rows(PILOT_AGENTS_DB, statement, {"keys": chunk})
     return rows
 
 
 @cache
-def _with_jobs_statement(columns: tuple[str, ...], *, chosen: bool) -> Select[Any]:
+def _with_jobs_statement(columns: tuple[str, ...], key: str | None) -> Select[Any]:
     pilots, mapping = PilotAgents.c, JobToPilotMapping.c
     statement = (
         select(pilots.PilotID, mapping.JobID, *[pilots[name].label(f"pilot_{name}") for name in columns])
         .join_from(PilotAgents, JobToPilotMapping, mapping.PilotID == pilots.PilotID, isouter=True)
         .order_by(pilots.PilotID, mapping.JobID)
     )
-    if chosen:
-        return statement.where(pilots.PilotJobReference.in_(bindparam("references", expanding=True)))
+    if key is not None:
+        return statement.where(pilots[key].in_(bindparam("keys", expanding=True)))
     return statement
+
+
+async def ids_of_references(work: UnitOfWork, references: Iterable[str]) -> list[AnyRow]:
+    """``PilotID, PilotJobReference, Status`` of every pilot with one of the references, by PilotID."""
+    c = PilotAgents.c
+    columns = [c.PilotID, c.PilotJobReference, c.Status]
+    return await find_by_ids(work, columns, c.PilotJobReference, references)
 
 
 async def pilots_of_jobs(work: UnitOfWork, job_ids: Sequence[int]) -> list[int]:

@@ -108,6 +108,13 @@ async def proxy_of(work: UnitOfWork, dn: str) -> StoredProxy | None:
     return StoredProxy(*rows[0]) if rows else None
 
 
+async def proxy_seconds(work: UnitOfWork, dns: Collection[str]) -> int:
+    """For how many seconds the longest of the proxies of these DNs lasts; 0: there is none."""
+    wanted = select(func.max(proxies.c.expires_at)).where(proxies.c.dn.in_([canonical_dn(dn) for dn in dns]))
+    [(expires_at,)] = await work.rows(WHERRY_DB, wanted)
+    return 0 if expires_at is None else max(0, int((expires_at - clock.utc_now()).total_seconds()))
+
+
 async def list_proxies(
     work: UnitOfWork,
     *,

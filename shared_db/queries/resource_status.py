@@ -28,6 +28,20 @@ async def states_of_resources(work: UnitOfWork, vo: str, element_types: Sequence
     return await _states(work, ResourceStatus, vo, element_types)
 
 
+async def all_states(work: UnitOfWork, table: str) -> list[dict[str, Any]]:
+    """Every row of ``SiteStatus`` or ``ResourceStatus``, all columns: some for each element of the grid."""
+    states = {each.name: each for each in (SiteStatus, ResourceStatus)}[table]
+    if not work.has(states):
+        return []
+    rows = await work.rows(RESOURCE_STATUS_DB, _all(states))
+    return [dict(zip(states.c.keys(), row, strict=True)) for row in rows]
+
+
+@cache
+def _all(table: Table) -> Select[Any]:
+    return select(table).order_by(table.c.Name, table.c.StatusType, table.c.VO)
+
+
 async def _states(
     work: UnitOfWork, table: Table, vo: str, element_types: Sequence[str] | None
 ) -> Sequence[AnyRow]:

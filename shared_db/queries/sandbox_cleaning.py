@@ -17,6 +17,7 @@ from typing import Any
 from sqlalchemy import Delete, Select, Update, bindparam, or_, select
 
 from shared_db.connection import UnitOfWork
+from shared_db.queries.sandbox_names import forget_names
 from shared_db.queries.search import find_by_ids
 from shared_db.queries.values import chunks
 from shared_db.rules.clock import to_column
@@ -101,9 +102,11 @@ async def registered_again(work: UnitOfWork, storage_element: str, claimed: Sequ
 
 
 async def forget_sandboxes(work: UnitOfWork, claimed: Iterable[Claimed]) -> None:
-    """Delete the rows of claimed sandboxes."""
-    for chunk in chunks(sorted(each.sandbox_id for each in claimed)):
+    """Delete the rows of claimed sandboxes, and what else they were called."""
+    gone = list(claimed)
+    for chunk in chunks(sorted(each.sandbox_id for each in gone)):
         await work.change(SANDBOX_METADATA_DB, _forgetting(), {"ids": chunk})
+    await forget_names(work, {each.name for each in gone})
 
 
 async def _names_at(work: UnitOfWork, storage_element: str, names: Iterable[str]) -> set[str]:

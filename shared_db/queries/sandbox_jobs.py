@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -13,7 +12,14 @@ from shared_db.connection import UnitOfWork
 from shared_db.queries.sandboxes import locked_sandboxes
 from shared_db.queries.search import find_by_ids
 from shared_db.queries.values import chunks
-from shared_db.rules.sandboxes import INPUT, Location, Owner, is_location, parse_location
+from shared_db.rules.sandboxes import (
+    INPUT,
+    Location,
+    Reach,
+    is_location,
+    not_assignable,
+    parse_location,
+)
 from shared_db.schema.sandbox_metadata_db import (
     SANDBOX_METADATA_DB,
     sb_EntityMapping,
@@ -28,25 +34,6 @@ class SandboxNotFound(Exception):
 
 class SandboxAlreadyAssigned(Exception):
     """A job has the sandbox already."""
-
-
-@dataclass(frozen=True, slots=True)
-class Reach:
-    """Whose sandboxes somebody may assign: DIRAC's rule of getSandboxId.
-
-    ``everything``: with JobAdministrator or JobMonitor.  ``shares``: with JobSharing, those of the own group;
-    else those of the own name and group.  VOs are not asked for, since a group is of one VO.
-    """
-
-    owner: Owner
-    everything: bool = False
-    shares: bool = False
-
-    def covers(self, owner: str, group: str) -> bool:
-        """Whether a sandbox of this owner and group is within reach."""
-        if self.everything:
-            return True
-        return group == self.owner.group and (self.shares or owner == self.owner.name)
 
 
 async def sandboxes_of_job(work: UnitOfWork, job_id: int) -> list[tuple[str, Location]]:
@@ -79,7 +66,7 @@ async def assign_input_sandboxes(
         job_id: [parse_location(each) for each in inputs if is_location(each)]
         for job_id, inputs in entries.items()
     }
-    ids = await _within_reach(work, {at for each in wanted.values() for at in each if at}, reach)
+    ids = await within_reach(work, {at for each in wanted.values() for at in each if at}, reach)
     refused = {job_id for job_id, each in wanted.items() if any(at not in ids for at in each)}
     rows = [
         {"SBId": sandbox_id, "EntityId": _entity(job_id), "Type": INPUT}
@@ -87,14 +74,11 @@ async def assign_input_sandboxes(
         if job_id not in refused
         for sandbox_id in dict.fromkeys(ids[at] for at in each if at)
     ]
-    there = await _assigned(work, rows)
-    await _assign(work, [row for row in rows if tuple(row.values()) not in there])
-    owner = reach.owner
-    text = f"Sandbox does not exist or you are not authorized to assign it being {owner.name}@{owner.group}"
-    return dict.fromkeys(sorted(refused), text)
+    await give(work, rows)
+    return dict.fromkeys(sorted(refused), not_assignable(reach.owner).message)
 
 
-async def _within_reach(
+async def within_reach(
     work: UnitOfWork, wanted: Collection[Location], reach: Reach
 ) -> dict[Location | None, int]:
     """The ids of those sandboxes that are registered and may be assigned; they are locked."""
@@ -115,6 +99,13 @@ async def _assigned(work: UnitOfWork, rows: Sequence[Mapping[str, Any]]) -> set[
     return there & {(row["SBId"], row["EntityId"], row["Type"]) for row in rows}
 
 
+async def give(work: UnitOfWork, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Give entities sandboxes (``SBId``, ``EntityId``, ``Type``) that they have not already."""
+    there = await _assigned(work, rows)
+    new = {tuple(row.values()): row for row in rows if tuple(row.values()) not in there}
+    await _assign(work, list(new.values()))
+
+
 async def _assign(work: UnitOfWork, rows: Sequence[Mapping[str, Any]]) -> None:
     if not rows:
         return
@@ -127,7 +118,12 @@ async def unassign_sandboxes(work: UnitOfWork, job_ids: Iterable[int]) -> None:
 
     To be called too when jobs are removed, so that their sandboxes can be cleaned away.
     """
-    for chunk in chunks(sorted({_entity(job_id) for job_id in job_ids})):
+    await unassign_entities(work, map(_entity, job_ids))
+
+
+async def unassign_entities(work: UnitOfWork, entities: Iterable[str]) -> None:
+    """The same of entities by their names."""
+    for chunk in chunks(sorted(set(entities))):
         rows = await work.rows(SANDBOX_METADATA_DB, _mapped(), {"entities": chunk})
         sandbox_ids = sorted({row.SBId for row in rows})
         for some in chunks(sandbox_ids):

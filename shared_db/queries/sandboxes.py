@@ -9,9 +9,10 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, Update, bindparam, select
 
 from shared_db.connection import UnitOfWork
-from shared_db.queries.values import check_values, storable
+from shared_db.queries.sandbox_names import stored_location, stored_names
+from shared_db.queries.values import check_values, chunks, storable
 from shared_db.rules import clock
-from shared_db.rules.sandboxes import Location, Owner
+from shared_db.rules.sandboxes import Location, Owner, is_legacy
 from shared_db.schema.sandbox_metadata_db import SANDBOX_METADATA_DB, sb_Owners, sb_SandBoxes
 
 
@@ -61,11 +62,23 @@ async def _owner_id(work: UnitOfWork, owner: Owner) -> int:
 
 
 async def sandbox_owner(work: UnitOfWork, at: Location) -> Owner | None:
-    """Whose a sandbox is; None when it is not registered."""
+    """Whose a sandbox is, by any of its names; None when it is not registered."""
     if not findable(at.name):
         return None
+    at = await stored_location(work, at)
     found = await work.rows(SANDBOX_METADATA_DB, _owner_of(), _bound(at))
     return Owner(found[0].Owner, found[0].OwnerGroup, found[0].VO) if found else None
+
+
+async def owners_of_names(work: UnitOfWork, storage_element: str, names: Iterable[str]) -> dict[str, Owner]:
+    """Whose sandboxes are, by the names under which they are stored."""
+    found: dict[str, Owner] = {}
+    for chunk in chunks(sorted(set(names))):
+        rows = await work.rows(
+            SANDBOX_METADATA_DB, _owners_of_names(), {"element": storage_element, "names": chunk}
+        )
+        found |= {row.SEPFN: Owner(row.Owner, row.OwnerGroup, row.VO) for row in rows}
+    return found
 
 
 async def touch_sandbox(work: UnitOfWork, at: Location) -> bool:
@@ -79,14 +92,22 @@ async def touch_sandbox(work: UnitOfWork, at: Location) -> bool:
 
 
 async def locked_sandboxes(work: UnitOfWork, wanted: Iterable[Location]) -> dict[Location, int]:
-    """The ids of those of the sandboxes that are registered; nobody removes them until the unit ends."""
-    locations = {each for each in wanted if findable(each.name)}
+    """The ids of those of the sandboxes that are registered; nobody removes them until the unit ends.
+
+    They may be called by any of their names.
+    """
+    locations = {each: each for each in wanted if findable(each.name)}
     if not locations:
         return {}
-    names = sorted({each.name for each in locations})
-    rows = await work.rows(SANDBOX_METADATA_DB, _locking_names(), {"names": names})
-    found = {Location(row.SEName, row.SEPFN): int(row.SBId) for row in rows}
-    return {at: sandbox_id for at, sandbox_id in found.items() if at in locations}
+    stored = await stored_names(work, {each.name for each in locations if is_legacy(each.name)})
+    locations |= {
+        each: Location(each.storage_element, stored[each.name]) for each in locations if each.name in stored
+    }
+    found: dict[Location, int] = {}
+    for names in chunks(sorted({each.name for each in locations.values()})):
+        rows = await work.rows(SANDBOX_METADATA_DB, _locking_names(), {"names": names})
+        found |= {Location(row.SEName, row.SEPFN): int(row.SBId) for row in rows}
+    return {at: found[as_stored] for at, as_stored in locations.items() if as_stored in found}
 
 
 def _bound(at: Location) -> dict[str, str]:
@@ -129,6 +150,16 @@ def _owners_id() -> Select[Any]:
         c.VO == bindparam("vo"),  # noqa: SIM300 - a column
     )
     return select(c.OwnerId).where(*condition).order_by(c.OwnerId).limit(1)
+
+
+@cache
+def _owners_of_names() -> Select[Any]:
+    c = sb_SandBoxes.c
+    return (
+        select(c.SEPFN, sb_Owners.c.Owner, sb_Owners.c.OwnerGroup, sb_Owners.c.VO)
+        .join_from(sb_SandBoxes, sb_Owners, sb_Owners.c.OwnerId == c.OwnerId)
+        .where(c.SEName == bindparam("element"), c.SEPFN.in_(bindparam("names", expanding=True)))
+    )
 
 
 @cache

@@ -100,10 +100,10 @@ def _page_statements(
     statement = select(*columns).where(*expressions(table, forms))
     if distinct:
         statement = statement.distinct()
-    order = [_sorted_by(table.c[key.column], descending=key.descending) for key in sort]
+    order = [sorted_by(table.c[key.column], descending=key.descending) for key in sort]
     # Pages neither overlap nor leave out rows only when the order leaves no choice.  Distinct rows differ in
     # what is asked for; a table without a key of its own is ordered by all it has.
-    order += [_sorted_by(column) for column in (columns if distinct else table.primary_key or table.columns)]
+    order += [sorted_by(column) for column in (columns if distinct else table.primary_key or table.columns)]
     page = statement.order_by(*order).limit(bindparam("page_limit")).offset(bindparam("page_offset"))
     return page, select(func.count()).select_from(statement.subquery())
 
@@ -133,7 +133,8 @@ def _compile_ordered_on_postgresql(element: _Ordered, compiler: SQLCompiler, **o
     return f"{_compile_ordered(element, compiler, **options)} NULLS {nulls}"
 
 
-def _sorted_by(column: Column[Any], *, descending: bool = False) -> ColumnElement[Any]:
+def sorted_by(column: Column[Any], *, descending: bool = False) -> ColumnElement[Any]:
+    """A column to sort by, alike on every engine: no value before any value."""
     if column.nullable:
         return _OrderedDown(column) if descending else _Ordered(column)
     # Said of a column without NULL, PostgreSQL would not use its key.
@@ -168,8 +169,17 @@ def _summary_statement(
     table: Table, columns: tuple[Column[Any], ...], forms: tuple[Form, ...]
 ) -> Select[Any]:
     conditions = expressions(table, forms)
-    counted = select(*columns, func.count().label("count")).where(*conditions).group_by(*columns)
-    return counted.limit(bindparam("groups", type_=Integer))
+    counted = select(*columns, func.count().label("count")).where(*conditions)
+    return counted.group_by(*in_key_order(columns)).limit(bindparam("groups", type_=Integer))
+
+
+def in_key_order(columns: Sequence[Column[Any]]) -> Sequence[Column[Any]]:
+    """Columns to group by, in the order of a key that begins with them: MySQL then need not sort."""
+    for index in columns[0].table.indexes:
+        first = list(index.columns)[: len(columns)]
+        if set(first) == set(columns):
+            return first
+    return columns
 
 
 async def find_by_ids(

@@ -20,11 +20,10 @@ from shared_db.queries.resource_status import EVERY_VO
 from shared_db.queries.search import find_by_ids
 from shared_db.queries.values import check_values
 from shared_db.rules import clock
+from shared_db.rules.site_mask import ACTIVE, BANNED
 from shared_db.schema.job_db import JOB_DB, SiteMask, SiteMaskLogging
 from shared_db.schema.resource_status_db import RESOURCE_STATUS_DB, SiteStatus
 
-ACTIVE = "Active"
-BANNED = "Banned"
 # What ResourceStatusSystem says of a site that may run jobs.
 _USABLE = frozenset({ACTIVE, "Degraded"})
 
@@ -103,6 +102,16 @@ async def may_run_jobs(work: UnitOfWork, vo: str, site: str, known: Collection[s
     return states.get(site, known is None or site in known)
 
 
+async def site_statuses(work: UnitOfWork, vo: str) -> dict[str, str]:
+    """What is said of sites, for a VO: by the mask, else by ResourceStatusSystem in its own words."""
+    states: dict[str, str] = {}
+    if work.has(SiteStatus):
+        rows = await work.rows(RESOURCE_STATUS_DB, _statuses(one=False), {"vos": [EVERY_VO, vo]})
+        # What is said for the VO goes before the rest.
+        states = {row.Name: row.Status for row in sorted(rows, key=lambda row: row.VO != EVERY_VO)}
+    return states | {site: each.status for site, each in (await site_mask(work)).items()}
+
+
 async def _states(work: UnitOfWork, vo: str, site: str | None) -> dict[str, bool]:
     """Whether sites are usable, by ResourceStatusSystem; what it says for the VO goes before the rest."""
     if not work.has(SiteStatus):
@@ -177,6 +186,16 @@ def _forgetting() -> Delete:
     return SiteMaskLogging.delete().where(
         c.Site.in_(bindparam("sites", expanding=True)), c.UpdateTime == bindparam("moment")
     )
+
+
+async def clear_site_mask(work: UnitOfWork) -> list[str]:
+    """Forget what the mask says, of all sites, which are returned by name; what was said once stays known."""
+    if not work.has(SiteMask):
+        return []
+    sites = sorted(await _locked(work))
+    if sites:
+        await work.change(JOB_DB, SiteMask.delete())
+    return sites
 
 
 async def set_site_mask(

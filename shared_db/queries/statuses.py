@@ -14,6 +14,7 @@ from shared_db.queries.commands import KILL, Command, queue_commands
 from shared_db.queries.jobs import leave_task_queue, locked_jobs, update_jobs
 from shared_db.queries.values import check_values, chunks
 from shared_db.rules import clock
+from shared_db.rules.job_ids import LARGEST, SMALLEST
 from shared_db.rules.job_states import REMOVED_STATES, UNKNOWN
 from shared_db.rules.status_updates import (
     DIRACX,
@@ -126,7 +127,8 @@ _TEXTS = ("Status", "MinorStatus", "ApplicationStatus")
 
 async def _logging_rows(work: UnitOfWork, job_ids: Iterable[int]) -> list[AnyRow]:
     rows: list[AnyRow] = []
-    for chunk in chunks(job_ids):
+    # PostgreSQL refuses to look for a number that the column cannot hold.
+    for chunk in chunks(each for each in job_ids if SMALLEST <= each <= LARGEST):
         rows += await work.rows(JOB_LOGGING_DB, _in_order_of_time(), {"ids": chunk})
     return rows
 

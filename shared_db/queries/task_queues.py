@@ -74,6 +74,28 @@ class TaskQueue:
     enabled: bool
     jobs: int
 
+    def described(self) -> dict[str, Any]:
+        """As it is answered over REST, and read by the rules of what DIRAC shows."""
+        demand = self.demand
+        return {
+            "TQId": self.queue_id,
+            "Owner": demand.owner,
+            "OwnerGroup": demand.owner_group,
+            "VO": demand.vo,
+            "CPUTime": demand.cpu_time,
+            "Priority": self.priority,
+            "Enabled": self.enabled,
+            "Jobs": self.jobs,
+            "Sites": sorted(demand.sites),
+            "BannedSites": sorted(demand.banned_sites),
+            "GridCEs": sorted(demand.grid_ces),
+            "Platforms": sorted(demand.platforms),
+            "JobTypes": sorted(demand.job_types),
+            "Tags": sorted(demand.tags),
+            "MinRAM": demand.min_ram,
+            "MaxRAM": demand.max_ram,
+        }
+
 
 async def enqueue(work: UnitOfWork, jobs: Mapping[int, Queued], registry: Registry) -> None:
     """Put jobs into the queues that ask for what they ask for, which are made where there are none.

@@ -35,19 +35,24 @@ class HeartBeat:
 def dirac_beat(dynamic: Mapping[str, Any], static: Mapping[str, Any]) -> HeartBeat | None:
     """A heartbeat as sendHeartBeat is given it.
 
-    HeartBeatTime among the dynamic data is a date text as MySQL reads it, or a naive UTC time; None means
-    that there is none.  None is returned for any other: DIRAC then keeps nothing, and answers as if it had.
+    HeartBeatTime among the dynamic data is a date text as MySQL reads it, or a naive UTC time; what is empty
+    means that there is none.  None is returned for any other: DIRAC then keeps nothing, and answers as if it
+    had.  Of a parameter that is too long the end is kept.
     """
-    moment = dynamic.get(HEARTBEAT_TIME)
+    moment = dynamic.get(HEARTBEAT_TIME) or None
     if moment is not None:
         moment = moment if isinstance(moment, datetime) else mysql_datetime(moment)
         if moment is None:
             return None
     return HeartBeat(
         {name: value for name, value in dynamic.items() if name != HEARTBEAT_TIME},
-        {str(name): str(value) for name, value in static.items()},
+        {name: kept_output(text) for name, text in _texts(static).items() if _fits(name, "")},
         from_column(moment),
     )
+
+
+def _texts(values: Mapping[str, Any]) -> dict[str, str]:
+    return {str(name): str(value) for name, value in values.items()}
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,14 @@ _BY_PROPERTY = {
 
 KILL = "Kill"
 DELETE = "Delete"
+RESCHEDULE = "Reschedule"
+RESET = "Reset"
+SUBMIT = "Submit"
+CHANGE_STATUS = "ChangeStatus"
+PUT_SANDBOX = "PutSandbox"
+
+# Who sees everybody's jobs where GlobalJobsInfo is False.
+LOOKS_AT_ALL = ("JobAdministrator", "JobMonitor", "GenericPilot")
 
 
 def has_right(

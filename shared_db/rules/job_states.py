@@ -37,6 +37,7 @@ MARKED_FOR_TERMINATION = "Marked for termination"
 CHECKING_ACCOUNTING = "Checking accounting"
 JOB_RESCHEDULED = "Job Rescheduled"
 MAXIMUM_OF_RESCHEDULINGS = "Maximum of reschedulings reached"
+STAGING_FAILED = "Staging input files failed"
 
 # What MinorStatus and ApplicationStatus are until somebody says more.
 UNKNOWN = "Unknown"

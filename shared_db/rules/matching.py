@@ -36,7 +36,9 @@ LIMITED = ("JobType", "Owner", "OwnerGroup")
 class Offer:
     """What a pilot offers and which jobs it may have; None: whatever is asked for, whoever asks.
 
-    ``cpu_time`` is in seconds, ``max_ram`` in MB.  ``required_tags``: of jobs, each must ask for all of them.
+    ``cpu_time`` is in seconds, ``max_ram`` in MB.  ``sites``: any of these, in place of ``site``, for those
+    who only look (no site at all: wherever jobs want to run).  ``required_tags``: of jobs, each must ask for
+    all of them.
     ``only_job_types``: a job must ask for one of the types, it is not enough that it asks for none.
     ``job_id``: this job and no other.
     """
@@ -53,6 +55,7 @@ class Offer:
     owner_groups: tuple[str, ...] | None = None
     max_ram: int | None = None
     job_id: int | None = None
+    sites: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

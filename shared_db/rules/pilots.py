@@ -5,10 +5,20 @@ Statuses: legacy-methods.md, section 1.3.  There is no state machine, any text i
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from shared_db.rules.refusals import UnfitArgument, missing, too_long
+from shared_db.rules.pilot_selections import mysql_number
+from shared_db.rules.refusals import (
+    Refusal,
+    UnfitArgument,
+    cut_off,
+    missing,
+    no_number,
+    out_of_range,
+    too_long,
+)
 
 # In the order of DIRAC's tables; `Scheduled` is deprecated and unknown to DiracX.
 PILOT_STATES = (
@@ -100,6 +110,99 @@ def status_changes(
     changes |= {column: _text(value) for column, value in optional.items() if value}
     check_sizes(changes)
     return {column: str(value) for column, value in changes.items()}
+
+
+def flag_of(mark: Any) -> bool:
+    """What setAccountingFlag's argument means.  Raises Refusal for what the column cannot hold."""
+    if mark is None:
+        raise missing("AccountingSent")
+    text = str(mark).capitalize()
+    if text not in ("True", "False"):
+        raise cut_off("AccountingSent")
+    return text == "True"
+
+
+def benchmark_of(mark: float) -> float:
+    """A benchmark as DIRAC keeps it, with six decimals.  Raises Refusal for what is no number."""
+    if not math.isfinite(mark):
+        raise no_number("BenchMark", f"{mark:f}")
+    return float(f"{mark:f}")
+
+
+def job_number(job_id: Any) -> int:
+    """The job that a pilot runs.  Raises UnfitArgument, and Refusal for what no job has."""
+    try:
+        number = int(job_id)
+    except (TypeError, ValueError) as error:
+        raise UnfitArgument(str(error)) from error
+    if not 0 < number < 2**32:
+        raise out_of_range("JobID")
+    return number
+
+
+def report_from(job_id: int) -> dict[str, str]:
+    """What a job's report means for its pilot."""
+    return {"Status": "Running", "StatusReason": f"Report from job {job_id}"}
+
+
+def destination_changes(destination: Any) -> dict[str, str]:
+    """The columns that a destination sets, but for its site.  Raises Refusal for one that does not fit."""
+    if not destination:
+        return {}
+    check_sizes({"DestinationSite": str(destination)})
+    return {"DestinationSite": str(destination)}
+
+
+def ids_to_delete(given: list[Any] | int) -> list[int]:
+    """The ids that deletePilots is given, those that a pilot can have.  Raises Refusal for none at all."""
+    ids = given if isinstance(given, list) else [given]
+    if not ids:
+        raise Refusal("Failed to remove pilot from PilotOutput, JobToPilotMapping, PilotAgents tables")
+    numbers = [mysql_number(each) for each in ids]
+    return sorted({int(number) for number in numbers if number.is_integer() and 0 < number < 2**32})
+
+
+def killed_by(who: str) -> dict[str, str]:
+    """What becomes of a pilot that somebody kills."""
+    return {"Status": "Aborted", "StatusReason": f"Killed by {who}"[: TEXT_SIZES["StatusReason"]]}
+
+
+def references_of(given: str | list[Any]) -> list[str]:
+    """One reference or several."""
+    return [given] if isinstance(given, str) else [str(each) for each in given]
+
+
+def all_known(asked: Sequence[str], known: Collection[str]) -> None:
+    """Raise the Refusal for the first reference that no pilot has."""
+    for reference in asked:
+        if reference not in known:
+            raise Refusal(f"Failed to get info for pilot {reference}")
+
+
+def unknown_reference(reference: str) -> Refusal:
+    """No pilot has a reference, where a job is to be noted."""
+    return Refusal(f"PilotJobReference {reference} not found")
+
+
+def no_reference(reference: str) -> Refusal:
+    """No pilot has a reference, where an output is to be kept."""
+    return Refusal(f"Pilot reference not found {reference}")
+
+
+# The oldest pilots that are asked for, in days.
+_MOST_DAYS = 36_500
+
+
+def days_of(interval: int) -> int:
+    """An age in days.  Raises Refusal for one that would mean every pilot, or none ever."""
+    if not 0 <= interval <= _MOST_DAYS:
+        raise Refusal(f"The age of pilots to clear is a number of days from 0 to {_MOST_DAYS}")
+    return int(interval)
+
+
+def no_vo_of(group: str) -> Refusal:
+    """A group whose VO cannot be told, where releases before 9 name a group."""
+    return Refusal(f"Group '{group}' is not registered in this installation, or has no VO.")
 
 
 def _stamp(reference: Any, stamps: Any) -> str | None:

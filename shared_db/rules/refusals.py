@@ -44,6 +44,41 @@ def out_of_range(column: str) -> Refusal:
     return _mysql(1264, f"Out of range value for column '{column}' at row 1")
 
 
+def no_date(column: str, value: str) -> Refusal:
+    """A text that is no time where a column of Jobs holds one."""
+    return _mysql(1292, f"Incorrect datetime value: '{value}' for column `JobDB`.`Jobs`.`{column}` at row 1")
+
+
+def of_value(column: str, problem: str) -> Refusal | None:
+    """What MySQL says of a value that a column cannot hold; ``problem`` as in InvalidValue.
+
+    None where it has no words for it, or the column is not known.
+    """
+    words = {"too long": too_long, "null": missing, "out of range": out_of_range}.get(problem)
+    return words(column) if words and column else None
+
+
 def duplicate(key: object) -> Refusal:
     """A primary key that is there already."""
     return _mysql(1062, f"Duplicate entry '{key}' for key 'PRIMARY'")
+
+
+def unknown_column(name: str, clause: str = "WHERE") -> Refusal:
+    """A column that the table has not; ``clause`` is the part of the statement that names it."""
+    return _mysql(1054, f"Unknown column '{name}' in '{clause}'")
+
+
+def unknown_table(name: str) -> Refusal:
+    """A table, with its database, that is not there."""
+    return _mysql(1146, f"Table '{name}' doesn't exist")
+
+
+def cut_off(column: str) -> Refusal:
+    """A text that is none of an ENUM's."""
+    return _mysql(1265, f"Data truncated for column '{column}' at row 1")
+
+
+def no_number(column: str, value: str) -> Refusal:
+    """A text that is no number where a column of PilotAgents holds one."""
+    place = f"`PilotAgentsDB`.`PilotAgents`.`{column}`"
+    return _mysql(1366, f"Incorrect double value: '{value}' for column {place} at row 1")

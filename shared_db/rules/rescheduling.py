@@ -4,6 +4,10 @@ from __future__ import annotations
 
 MAX_RESCHEDULING = 3
 
+# What JobManager says where it could not do it for some jobs.
+NOT_RESCHEDULED = "Some jobs can not be rescheduled"
+NOT_RESET = "Some jobs failed resetting"
+
 
 def next_count(counter: int, *, reset: bool, limit: int = MAX_RESCHEDULING) -> int | None:
     """The RescheduleCounter of a job that starts anew; None when it has done so often enough.

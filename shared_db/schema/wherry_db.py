@@ -380,5 +380,18 @@ answers = Table(
 the caller has: the key itself.
 """
 
+sandbox_names = Table(
+    "wherry_sandbox_names",
+    metadata,
+    Column("name", String(255), primary_key=True),
+    Column("stored_as", String(512), nullable=False),
+    Column("noted_at", Moment, nullable=False),
+    Index("wherry_sandbox_names_stored_as", "stored_as"),
+)
+"""The names, made of an MD5, that DIRAC's clients know sandboxes by; ``stored_as``: SEPFN of the same file.
+
+A row says what a file is, and not that it is there: it is of use as long as the sandbox is registered.
+"""
+
 # `Alice` and `alice` are two subjects, on MySQL too.
 as_dirac_makes_tables(metadata, collate="utf8mb4_bin")

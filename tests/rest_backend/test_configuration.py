@@ -132,7 +132,7 @@ Registry
   }
 }
 """
-PROVIDERS = {"other": Provider("https://idp.example.org", "wherry")}
+PROVIDERS = {"other": (Provider("https://idp.example.org", "wherry"),)}
 
 
 DIRAC = Path(__file__).parents[2] / ".clients/dirac-9.1.22/bin/python"

@@ -127,7 +127,7 @@ async def of(scripted: Scripted) -> AsyncIterator[Callable[..., IdentityProvider
     made = []
 
     def make(url: str = "", **settings: Any) -> IdentityProviders:
-        made.append(IdentityProviders({"demo": Provider(url or scripted.issuer, CLIENT, **settings)}))
+        made.append(IdentityProviders({"demo": [Provider(url or scripted.issuer, CLIENT, **settings)]}))
         return made[-1]
 
     yield make
@@ -489,7 +489,7 @@ async def test_an_authority_of_its_own(scripted: Scripted, tmp_path: Path) -> No
     scripted.begin(issuer)
     for ca, works in (("ca.pem", True), (None, False), ("none.pem", False), ("broken.pem", False)):
         providers = IdentityProviders(
-            {"demo": Provider(issuer, CLIENT, ca_file=tmp_path / ca if ca else None)}
+            {"demo": [Provider(issuer, CLIENT, ca_file=tmp_path / ca if ca else None)]}
         )
         if works:
             assert (await claims_of(providers))["sub"] == "alice-1"
@@ -525,7 +525,7 @@ async def logged_in(providers: IdentityProviders) -> Page:
 )
 async def test_a_real_provider(real: str, client: str, secret: str) -> None:
     """By every signature: a person logs in, we learn who it was; a code works once."""
-    providers = IdentityProviders({"demo": Provider(real, client, secret)})
+    providers = IdentityProviders({"demo": [Provider(real, client, secret)]})
     try:
         back = await logged_in(providers)
         assert back.query["state"] == "s/+&"
@@ -546,7 +546,7 @@ async def test_a_real_provider(real: str, client: str, secret: str) -> None:
 async def test_a_real_provider_that_takes_secrets_in_forms() -> None:
     """Not every provider takes them in a header."""
     with oidc_provider(CALLBACK, methods="none client_secret_post") as issuer:
-        providers = IdentityProviders({"demo": Provider(issuer, "post", SECRET)})
+        providers = IdentityProviders({"demo": [Provider(issuer, "post", SECRET)]})
         back = (await logged_in(providers)).query
         claims = await providers.claims(
             "demo",
@@ -572,7 +572,7 @@ async def test_a_real_provider_refuses(
     real: str, client: str, secret: str, verifier: str, callback: str
 ) -> None:
     """A wrong verifier, address or secret is the provider's to refuse, and ours to say."""
-    providers = IdentityProviders({"demo": Provider(real, client, secret)})
+    providers = IdentityProviders({"demo": [Provider(real, client, secret)]})
     try:
         back = await logged_in(providers)
         with pytest.raises(ProviderRefused, match=r"\(invalid_(grant|client)\)") as caught:

@@ -200,6 +200,9 @@ async def test_a_sites_own_settings(make_grid) -> None:
         assert (await grid.http("POST", JDL, [ECHO] * 3, caller="alice")).detail.endswith(
             "more than 2 jobs at once"
         )
+        # Members are bounded by MaxParametricJobs.
+        assert len(await submit(grid, f"{ECHO} Parameters = 3;")) == 3
+        assert (await grid.http("POST", JDL, [f"{ECHO} Parameters = 101;"], caller="alice")).status == 400
         limits = (await grid.http("GET", "/api/jobs/limits", caller="alice")).body
         assert (limits["job_types"], limits["default_cpu_time"]) == (["Merge", "User"], 4242)
         assert (limits["jobs_per_submission"], limits["parametric_jobs"]) == (2, 100)

@@ -34,6 +34,7 @@ _STATUS = "a job may be in a status that the REST enumeration lacks, as Scouting
 _SUMMARY = "DiracX's summaries are typed as anything"
 _NAMES = "DiracX types the names of sandboxes as anything"
 _REDIRECTS = "DiracX's document says 200 of what answers 307"
+_UNCHANGED = "DiracX's document does not tell that it answers 304 to a client that has it already"
 _PAGE = "without a code there is a page to type it into"
 _REFUSAL = "a provider may answer with an error in place of a code"
 _LISTED = "DiracX types the listed tokens as anything"
@@ -45,6 +46,7 @@ _REVOKE = ("POST", "/api/auth/revoke")
 _COMPLETED = [("GET", f"/api/auth/{flow}/complete") for flow in ("device", "authorize")]
 _SUPPORT = ".virtual_organizations!.*.support!"
 
+_CHOICE = "a VO may have several identity providers"
 _MIX_UP = "a code that another VO's identity provider gave is not sent on (RFC 9207)"
 DIFFERENCES: Mapping[tuple[tuple[str, str], str, str], tuple[set[str] | None, str]] = {
     (_INSTALLATION, "answer", f"{_SUPPORT}.email"): ({TEXT, NULL}, _DEFAULTS),
@@ -60,6 +62,13 @@ DIFFERENCES: Mapping[tuple[tuple[str, str], str, str], tuple[set[str] | None, st
         for name in ("code", "error")
     },
     **{(key, "parameters", "query iss"): ({TEXT, NULL}, _MIX_UP) for key in _COMPLETED},
+    **{
+        (key, "parameters", "query provider"): ({"string maxLength 64", NULL}, _CHOICE)
+        for key in (
+            ("GET", "/api/auth/authorize"),
+            *((method, "/api/auth/device") for method in ("GET", "POST")),
+        )
+    },
     (("POST", "/api/auth/token"), "body", ".grant_type!"): (
         {"one of authorization_code refresh_token urn:ietf:params:oauth:grant-type:device_code"},
         _GRANTS,
@@ -82,8 +91,12 @@ DIFFERENCES: Mapping[tuple[tuple[str, str], str, str], tuple[set[str] | None, st
 }
 
 STATUSES: Mapping[tuple[str, str], tuple[set[str], str]] = {
-    **{key: ({"307"}, _REDIRECTS) for key in [*_COMPLETED, ("GET", "/api/auth/authorize")]},
-    ("GET", "/api/auth/device"): ({"200", "307"}, _REDIRECTS),
+    **{key: ({"307"}, _REDIRECTS) for key in _COMPLETED},
+    **{("GET", f"/api/auth/{flow}"): ({"200", "307"}, _REDIRECTS) for flow in ("device", "authorize")},
+    **{
+        ("GET", path): ({"200", "304"}, _UNCHANGED)
+        for path in ("/api/config/", *(f"/api/rss/{what}" for what in ("compute", "fts", "site", "storage")))
+    },
 }
 
 

@@ -81,13 +81,14 @@ DETAILS = [
     Row(200, {"job_ids": [1, 4, 999]}),
     Row(200, {"job_ids": []}, caller="guest"),
     Row(422, {"job_ids": [1] * 1001}),
-    Row(422, {"job_ids": [-(2**63)]}),
+    Row(422, {"job_ids": [-(2**63) - 1]}),
     Row(422, {}),
 ]
 
 JOB = {"job_id": 1}
 SANDBOX = {"checksum_algorithm": "sha256", "checksum": "ab" * 32, "size": 3, "format": "tar.zst"}
 PFN = f"/S3/sandboxes/demo/nobody/nobody/sha256:{'ab' * 32}.tar.zst"
+NAMED = {"md5": "ab" * 16, "format": "tar.zst"}
 
 LINE = {"timestamp": LATER, "severity": "INFO", "message": "x", "scope": "Core"}
 
@@ -122,6 +123,7 @@ REQUESTS: Mapping[str, list[Row]] = {
     **dict.fromkeys(
         (
             "config_serve_config",
+            "proxies_get_own_proxy",
             *(f"rss_get_{what}_status" for what in ("site", "compute", "fts", "storage")),
         ),
         PUBLIC,
@@ -139,6 +141,11 @@ REQUESTS: Mapping[str, list[Row]] = {
         Row(400, query=AUTHORIZE),
         Row(422, query={**AUTHORIZE, "code_challenge_method": "plain"}),
         Row(422),
+    ],
+    "auth_choose_provider": [
+        Row(400, query={"state": "x", "provider": "iam"}),
+        Row(422, query={"state": "x", "provider": "x" * 65}),
+        Row(422, query={"provider": "iam"}),
     ],
     "auth_complete_authorization_flow": PROVIDERS_ANSWER,
     "auth_get_oidc_token": [
@@ -188,6 +195,23 @@ REQUESTS: Mapping[str, list[Row]] = {
         Row(422, {"1": {"tomorrow": {}}}),
         Row(422, {"1": {LATER: {}}}, {"force": "perhaps"}),
         Row(422),
+    ],
+    "jobs_get_counters": [
+        Row(200),
+        Row(200, query={"by": ["Owner", "VO"]}),
+        Row(200, query={"by": "OwnerGroup"}, caller="bob"),
+        Row(422, query={"by": "Nope"}),
+    ],
+    "pilots_get_counters": [
+        Row(200),
+        Row(200, query={"by": "VO"}, caller="bob"),
+        Row(422, query={"by": "Owner"}),
+    ],
+    "jobs_list_ids": [
+        Row(200, {}),
+        Row(200, {"search": [{"parameter": "Owner", "operator": "eq", "value": "alice"}]}, caller="olga"),
+        Row(400, {"search": [{"parameter": "Nope", "operator": "eq", "value": 1}]}),
+        Row(422, {"search": [{"parameter": "Owner"}]}),
     ],
     "jobs_summary": [
         Row(200, {"grouping": ["Status"]}),
@@ -377,6 +401,40 @@ REQUESTS: Mapping[str, list[Row]] = {
         Row(422, [1]),
         Row(422, {"job_ids": ["one"]}),
     ],
+    "jobs_name_legacy_sandbox": [
+        Row(400, {"pfn": PFN.replace("nobody/nobody", "demo_user/alice"), **NAMED}, caller="alice"),
+        Row(403, {"pfn": PFN, **NAMED}, caller="alice"),
+        Row(403, {"pfn": PFN, **NAMED}, caller="pilot"),
+        Row(422, {"pfn": PFN, **NAMED, "md5": "../x"}),
+        Row(422, {"pfn": PFN, **NAMED, "format": "tar.gz"}),
+        Row(422, {"pfn": PFN, **NAMED, "entities": {"": "Input"}}),
+    ],
+    "jobs_search_legacy_sandboxes": [
+        Row(200, {"names": []}),
+        Row(200, {"names": ["/SandBox/a/alice.demo_user/abc/def/x.tar.bz2", "\0"]}, caller="alice"),
+        Row(403, {"names": []}, caller="pilot"),
+        Row(422, {"names": ["x" * 256]}),
+    ],
+    "jobs_search_entity_sandboxes": [
+        Row(200, {"entities": ["Job:1"]}, caller="alice"),
+        Row(200, {"entities": []}),
+        Row(403, {"entities": []}, caller="pilot"),
+        Row(422, {"entities": [""]}),
+    ],
+    "jobs_assign_entity_sandboxes": [
+        Row(200, {"sandboxes": []}),
+        Row(400, {"sandboxes": [{"entity": "Job:1", "type": "Input", "pfn": f"SB:SandboxSE|{PFN}"}]}),
+        Row(400, {"sandboxes": [{"entity": "Job:1", "type": "Input", "pfn": "x"}]}, caller="alice"),
+        Row(400, {"sandboxes": [], "owner_group": "demo_pilot"}),
+        Row(403, {"sandboxes": []}, caller="pilot"),
+        Row(422, {"sandboxes": [{"entity": "Job:1", "type": "Input"}]}),
+    ],
+    "jobs_unassign_entity_sandboxes": [
+        Row(200, {"entities": ["Job:1"]}, caller="alice"),
+        Row(403, {"entities": ["Job:1"]}, caller="pilot"),
+        Row(422, {"entities": ["x" * 129]}),
+    ],
+    "jobs_get_sandbox_space": [Row(200), Row(200, caller="pilot")],
     "pilots_register_pilot": [
         Row(201, {"pilot_stamp": "new", "vo": "demo"}),
         Row(201, {"pilot_stamp": "new", "vo": "demo", "pilot_status": "Running"}, caller="pilot"),
@@ -422,7 +480,13 @@ REQUESTS: Mapping[str, list[Row]] = {
         Row(403, {"pilot_ids": [1], "metadata": {"Status": "Done"}}, caller="alice"),
         Row(422, {"pilot_ids": [], "metadata": {"Status": "Done"}}),
         Row(422, {"pilot_ids": [1], "metadata": {}}),
+        Row(
+            200,
+            {"pilot_ids": [1], "metadata": {"DestinationSite": "ce9"}, "site_of_unknown_ce": "Unknown"},
+        ),
+        Row(422, {"pilot_ids": [1], "metadata": {"DestinationSite": "ce9"}, "site_of_unknown_ce": ""}),
     ],
+    "pilots_get_sites_of_ces": [Row(200), Row(200, caller="guest"), Row(403, caller="pilot:s1")],
     "pilots_update_pilot_fields": [
         Row(204, {"pilot_stamps_to_fields_mapping": [{"PilotStamp": "s1", "Status": "Done"}]}),
         Row(404, {"pilot_stamps_to_fields_mapping": [{"PilotStamp": "none"}]}),
@@ -458,6 +522,10 @@ REQUESTS: Mapping[str, list[Row]] = {
     ],
     "pilots_add_jobs_to_pilot": [
         Row(204, {"pilot_stamp": "s1", "job_ids": [1, 4]}),
+        Row(204, {"pilot_id": 1, "job_ids": [1, 4]}),
+        Row(400, {"pilot_id": 99, "job_ids": [1]}),
+        Row(422, {"pilot_id": 1, "pilot_stamp": "s1", "job_ids": [1]}),
+        Row(422, {"job_ids": [1]}),
         Row(400, {"pilot_stamp": "none", "job_ids": [1]}),
         Row(400, {"pilot_stamp": "s1", "job_ids": [2**40]}),
         Row(409, {"pilot_stamp": "s1", "job_ids": [1, 2]}),
@@ -601,13 +669,17 @@ REQUESTS: Mapping[str, list[Row]] = {
         Row(422, {"site": "DEMO.Geneva.ch"}, caller="pilot"),
         Row(422, OFFER | {"Setup": "x"}, caller="pilot"),
         Row(422, OFFER | {"processors": 0}, caller="pilot"),
+        Row(204, OFFER | {"vo": "other"}, caller="host"),
     ],
     "task-queues_search_matching_task_queues": [
         Row(200, OFFER, caller="pilot"),
         Row(200, OFFER, caller="bob"),
         Row(200, OFFER | {"owners": ["bob"]}, caller="other_pilot"),
+        Row(200, {"cpu_time": 1}),
+        Row(200, {"cpu_time": 1, "sites": ["DEMO.Geneva.ch", "X"], "ces": ["a", "b"], "everybody": True}),
         Row(403, OFFER, caller="pilot:s1"),
-        Row(422, {"cpu_time": 1}),
+        Row(403, OFFER | {"everybody": True}, caller="pilot"),
+        Row(422, {"site": "DEMO.Geneva.ch"}),
     ],
     "task-queues_search_task_queues": [
         Row(200),
@@ -630,6 +702,9 @@ REQUESTS: Mapping[str, list[Row]] = {
         Row(200, query={"site": "DEMO.Geneva.ch"}, caller="olga"),
         Row(422, query={"site": ""}),
     ],
+    "site-mask_get_known_sites": [Row(200), Row(200, caller="olga")],
+    "site-mask_get_summary": [Row(200), Row(200, caller="olga")],
+    "site-mask_clear_site_mask": [Row(200), Row(200, caller="operator"), Row(403, caller="bob")],
     "site-mask_get_allowed_sites": [Row(200), Row(200, caller="olga")],
     "site-mask_get_history": [Row(200), Row(200, query={"site": "DEMO.Geneva.ch"}, caller="bob")],
     "site-mask_update_sites": [

@@ -41,6 +41,7 @@ docs                      200     200   200 200  200  200   200   200  200   200
 docs-asset                200     200   200 200  200  200   200   200  200   200   200     200 200  200
 userinfo                  401     401   200 200  200  200   200   200  200   200   200     200 200  200
 config                    401     401   200 200  200  200   200   200  200   200   200     200 200  200
+own-proxy                 401     401   200 200  200  200   200   200  200   200   200     200 200  200
 rss-site                  401     401   200 200  200  200   200   200  200   200   200     200 200  200
 rss-compute               401     401   200 200  200  200   200   200  200   200   200     200 200  200
 rss-fts                   401     401   200 200  200  200   200   200  200   200   200     200 200  200
@@ -50,6 +51,7 @@ device-page               200     200   200 200  200  200   200   200  200   200
 device-complete           400     400   400 400  400  400   400   400  400   400   400     400 400  400
 device-finished           200     200   200 200  200  200   200   200  200   200   200     200 200  200
 authorize                 422     422   422 422  422  422   422   422  422   422   422     422 422  422
+authorize-provider        400     400   400 400  400  400   400   400  400   400   400     400 400  400
 authorize-complete        400     400   400 400  400  400   400   400  400   400   400     400 400  400
 token                     401     401   401 401  401  401   401   401  401   401   401     401 401  401
 revoke                    200     200   200 200  200  200   200   200  200   200   200     200 200  200
@@ -58,27 +60,29 @@ refresh-tokens            401     401   200 200  200  200   200   200  200   200
 refresh-token-missing     401     401   404 404  404  404   404   404  404   404   404     404 404  404
 
 jobs-search               401     401   200 200  200  200   200   200  200   200   200     200 200  200
-status-alices             401     401   200 403  403  403   403   403  403   200   200     200 403  200
-status-alices-as-admin    401     401   200 403  403  403   403   403  403   200   200     200 403  200
-status-bobs               401     401   403 200  403  403   403   200  403   200   200     200 403  200
-status-of-both            401     401   403 403  403  403   403   403  403   200   200     200 403  200
+status-alices             401     401   200 403  403  403   403   403  200   200   200     200 403  200
+status-alices-as-admin    401     401   200 403  403  403   403   403  200   200   200     200 403  200
+status-bobs               401     401   403 200  403  403   403   200  200   200   200     200 403  200
+status-of-both            401     401   403 403  403  403   403   403  200   200   200     200 403  200
 status-daves-shared       401     401   403 403  403  403   200   403  200   200   200     200 403  200
-status-olgas              401     401   403 403  403  200   403   403  403   200   200     200 403  200
-status-missing            401     401   403 403  403  403   403   403  403   404   404     404 403  404
-status-none               401     401   403 403  403  403   403   403  403   404   404     404 403  404
+status-olgas              401     401   403 403  403  200   403   403  200   200   200     200 403  200
+status-missing            401     401   403 403  403  403   403   403  404   404   404     404 403  404
+status-none               401     401   403 403  403  403   403   403  404   404   404     404 403  404
 status-forced             401     401   403 403  403  403   403   403  403   200   403     403 403  200
+jobs-ids                  401     401   200 200  200  200   200   200  200   200   200     200 200  200
 jobs-summary              401     401   200 200  200  200   200   200  200   200   200     200 200  200
+jobs-counters             401     401   200 200  200  200   200   200  200   200   200     200 200  200
 submit                    401     401   201 201  201  201   201   403  201   201   403     403 403  403
 confirm-olgas             401     401   403 403  403  200   403   403  403   200   403     403 403  200
 limits                    401     401   200 200  200  200   200   200  200   200   200     200 200  200
 reschedule-alices         401     401   400 403  403  403   403   403  403   400   400     400 403  400
 remove-alices             401     401   200 403  403  403   403   403  403   200   403     403 403  200
 remove-daves-shared       401     401   403 403  403  403   200   403  200   200   403     403 403  200
-heartbeat                 401     401   200 403  403  403   403   403  403   200   200     200 403  200
-heartbeat-legacy          401     401   200 403  403  403   403   403  403   200   200     200 403  200
-metadata                  401     401   204 403  403  403   403   403  403   204   204     204 403  204
-attributes                401     401   200 403  403  403   403   403  403   200   200     200 403  200
-parameters                401     401   200 403  403  403   403   403  403   200   200     200 403  200
+heartbeat                 401     401   200 403  403  403   403   403  200   200   200     200 403  200
+heartbeat-legacy          401     401   200 403  403  403   403   403  200   200   200     200 403  200
+metadata                  401     401   204 403  403  403   403   403  204   204   204     204 403  204
+attributes                401     401   200 403  403  403   403   403  200   200   200     200 403  200
+parameters                401     401   200 403  403  403   403   403  200   200   200     200 403  200
 jdl-alices                401     401   200 403  403  403   403   403  403   200   403     403 403  200
 jdl-daves-shared          401     401   403 403  403  403   200   403  200   200   403     403 403  200
 parameters-of-one         401     401   200 200  200  200   200   200  200   200   200     200 200  200
@@ -98,9 +102,16 @@ sandbox-of-type           401     401   200 403  403  403   403   200  403   200
 sandbox-assign            401     401   400 403  403  403   403   403  403   400   400     400 403  400
 sandbox-unassign          401     401   200 403  403  403   403   403  403   200   200     200 403  200
 sandbox-unassign-some     401     401   204 403  403  403   403   403  403   204   204     204 403  204
+sandbox-name              401     401   403 403  403  403   403   403  403   403   403     403 403  403
+sandbox-names             401     401   200 200  200  200   200   200  200   200   403     403 403  200
+sandbox-of-entities       401     401   200 200  200  200   200   200  200   200   403     403 403  200
+sandbox-to-entities       401     401   400 400  400  400   400   403  400   400   403     403 403  400
+sandbox-from-entities     401     401   200 200  200  200   200   403  200   200   403     403 403  200
+sandbox-space             401     401   200 200  200  200   200   200  200   200   200     200 200  200
 
 pilots-search             401     401   200 200  200  200   200   200  200   200   200     200 200  200
 pilots-summary            401     401   200 200  200  200   200   200  200   200   200     200 200  200
+pilots-counters           401     401   200 200  200  200   200   200  200   200   200     200 200  200
 register-demo             401     401   403 403  403  403   403   403  201   201   201     403 403  201
 register-other            401     401   403 403  403  403   403   403  201   201   403     201 403  201
 metadata-one              401     401   403 403  403  403   403   403  204   204   204     204 204  204
@@ -116,6 +127,7 @@ pilot-tells-other          401     401   403 403  403  403   403   403  204   20
 pilot-logs-search          401     401   200 200  200  200   200   200  200   200   200     200 200  200
 pilot-logs-demo            401     401   404 404  404  404   404   404  404   404   404     404 404  404
 pilot-logs-delete          401     401   403 403  403  403   403   403  204   204   403     403 403  204
+sites-of-ces              401     401   200 200  200  200   200   200  200   200   200     200 200  200
 pilot-log-limits           401     401   200 200  200  200   200   200  200   200   200     200 200  200
 pilot-output-demo          401     401   200 200  404  404   200   200  200   200   200     404 200  200
 pilot-output-other         401     401   404 404  200  200   404   404  200   200   404     200 404  200
@@ -136,13 +148,17 @@ legacy-update             401     401   403 403  403  403   403   403  200   200
 
 job-request               401     401   200 204  204  204   204   204  204   204   200     204 204  204
 queues-matching           401     401   200 200  200  200   200   200  200   200   200     200 200  200
+queues-of-everybody       401     401   403 403  403  403   403   403  403   200   403     403 403  200
 queues-search             401     401   403 403  403  403   403   403  403   200   403     403 403  200
 queue-jobs                401     401   403 403  403  403   403   403  403   200   403     403 403  200
 mask-read                 401     401   200 200  200  200   200   200  200   200   200     200 200  200
 mask-allowed              401     401   200 200  200  200   200   200  200   200   200     200 200  200
 mask-history              401     401   200 200  200  200   200   200  200   200   200     200 200  200
+mask-summary              401     401   200 200  200  200   200   200  200   200   200     200 200  200
+mask-known                401     401   200 200  200  200   200   200  200   200   200     200 200  200
 mask-change               401     401   403 403  403  403   403   403  200   200   403     403 403  200
 mask-set                  401     401   403 403  403  403   403   403  200   200   403     403 403  200
+mask-clear                401     401   403 403  403  403   403   403  200   200   403     403 403  200
 """
 OTHER_NAMES = {"away": "alice_elsewhere", "oper": "operator", "strange": "other_pilot"}
 
@@ -167,6 +183,7 @@ DONE = {"Status": "Done"}
 OFFER = {"site": "DEMO.Geneva.ch", "cpu_time": 500_000}
 SANDBOX = {"checksum_algorithm": "sha256", "checksum": "ab" * 32, "size": 3, "format": "tar.zst"}
 PFN = f"/S3/sandboxes/demo/nobody/nobody/sha256:{'ab' * 32}.tar.zst"
+ASSIGNMENT = {"entity": "Job:1", "type": "Output", "pfn": f"SB:SandboxSE|{PFN}"}
 REQUESTS: Mapping[str, Asked] = {
     "openid-configuration": Asked(".well-known_get_openid_configuration"),
     "jwks": Asked(".well-known_get_jwks"),
@@ -180,6 +197,7 @@ REQUESTS: Mapping[str, Asked] = {
     "docs-asset": Asked("docs_asset", parts={"asset": "start.js"}),
     "userinfo": Asked("auth_userinfo"),
     "config": Asked("config_serve_config"),
+    "own-proxy": Asked("proxies_get_own_proxy"),
     **{f"rss-{what}": Asked(f"rss_get_{what}_status") for what in ("site", "compute", "fts", "storage")},
     # What these prove, to whom: test_auth_device.py, test_auth_code.py, test_auth_tokens.py.
     "device-begin": Asked(
@@ -189,6 +207,7 @@ REQUESTS: Mapping[str, Asked] = {
     "device-complete": Asked("auth_finish_device_flow", query={"code": "x", "state": "x"}),
     "device-finished": Asked("auth_finished"),
     "authorize": Asked("auth_initiate_authorization_flow"),
+    "authorize-provider": Asked("auth_choose_provider", query={"provider": "x", "state": "x"}),
     "authorize-complete": Asked("auth_complete_authorization_flow", query={"code": "x", "state": "x"}),
     "token": Asked(
         "auth_get_oidc_token", {"grant_type": "refresh_token", "client_id": "x", "refresh_token": "x"}
@@ -203,7 +222,8 @@ REQUESTS: Mapping[str, Asked] = {
     ),
     # DiracX asks for NormalUser or JobAdministrator: extension monitoring-for-all.
     "jobs-search": Asked("jobs_search"),
-    # From another VO a certificate is needed: extension job-owner, test_an_owner_from_another_vo.
+    # From another VO a certificate is needed: extension job-owner, test_an_owner_from_another_vo.  Operator
+    # and TrustedHost may report on any job: extension job-operators.
     "status-alices": Asked("jobs_set_job_statuses", status(1)),
     "status-alices-as-admin": Asked("jobs_set_job_statuses", status(3)),
     "status-bobs": Asked("jobs_set_job_statuses", status(4)),
@@ -215,7 +235,9 @@ REQUESTS: Mapping[str, Asked] = {
     "status-missing": Asked("jobs_set_job_statuses", status(999)),
     "status-none": Asked("jobs_set_job_statuses", {}),
     "status-forced": Asked("jobs_set_job_statuses", status(1), {"force": "true"}),
+    "jobs-ids": Asked("jobs_list_ids", {}),
     "jobs-summary": Asked("jobs_summary", {"grouping": ["Status"]}),
+    "jobs-counters": Asked("jobs_get_counters"),
     "submit": Asked("jobs_submit_jdl_jobs", ['Executable = "/bin/echo";']),
     # GenericPilot may report about any job, but neither confirm nor remove it.
     "confirm-olgas": Asked("jobs_confirm_jobs", {"job_ids": [7]}),
@@ -251,10 +273,18 @@ REQUESTS: Mapping[str, Asked] = {
     "sandbox-assign": Asked("jobs_assign_sandbox_to_job", PFN, parts={"job_id": 1}),
     "sandbox-unassign": Asked("jobs_unassign_job_sandboxes", parts={"job_id": 1}),
     "sandbox-unassign-some": Asked("jobs_unassign_bulk_jobs_sandboxes", {"job_ids": [1, 2]}),
+    "sandbox-name": Asked("jobs_name_legacy_sandbox", {"pfn": PFN, "md5": "ab" * 16, "format": "tar.zst"}),
+    "sandbox-names": Asked("jobs_search_legacy_sandboxes", {"names": ["/SandBox/x"]}),
+    "sandbox-of-entities": Asked("jobs_search_entity_sandboxes", {"entities": ["Job:1"]}),
+    # There is no such sandbox.
+    "sandbox-to-entities": Asked("jobs_assign_entity_sandboxes", {"sandboxes": [ASSIGNMENT]}),
+    "sandbox-from-entities": Asked("jobs_unassign_entity_sandboxes", {"entities": ["Job:1"]}),
+    "sandbox-space": Asked("jobs_get_sandbox_space"),
     # DiracX refuses GenericPilot: extension pilot-look-ups.  Which pilots are seen: test_pilots_routes.py.
     "pilots-search": Asked("pilots_search"),
     "pilots-summary": Asked("pilots_summary", {"grouping": ["Status"]}),
     # DiracX knows ServiceAdministrator and GenericPilot: extension pilot-operator.
+    "pilots-counters": Asked("pilots_get_counters"),
     "register-demo": Asked("pilots_register_pilot", {"pilot_stamp": "new", "vo": "demo"}),
     "register-other": Asked("pilots_register_pilot", {"pilot_stamp": "new", "vo": "other"}),
     # DiracX lets GenericPilot change one pilot of its own VO: extension pilot-reports.
@@ -275,6 +305,7 @@ REQUESTS: Mapping[str, Asked] = {
     # It said nothing yet.
     "pilot-logs-demo": Asked("pilots_get_pilot_logs", query={"pilot_stamp": "s1"}),
     "pilot-logs-delete": Asked("pilots_delete_pilot_logs", query={"pilot_stamps": "s1"}),
+    "sites-of-ces": Asked("pilots_get_sites_of_ces"),
     "pilot-log-limits": Asked("pilots_get_log_limits"),
     "pilot-output-demo": Asked("pilots_get_pilot_outputs", query={"pilot_id": "1"}),
     "pilot-output-other": Asked("pilots_get_pilot_outputs", query={"pilot_id": "3"}),
@@ -299,13 +330,17 @@ REQUESTS: Mapping[str, Asked] = {
     # Alice's job waits, and nobody else's.
     "job-request": Asked("matcher_request_job", OFFER),
     "queues-matching": Asked("task-queues_search_matching_task_queues", OFFER),
+    "queues-of-everybody": Asked("task-queues_search_matching_task_queues", {**OFFER, "everybody": True}),
     "queues-search": Asked("task-queues_search_task_queues"),
     "queue-jobs": Asked("task-queues_get_jobs", parts={"queue_id": 1}),
     "mask-read": Asked("site-mask_get_site_mask"),
     "mask-allowed": Asked("site-mask_get_allowed_sites"),
     "mask-history": Asked("site-mask_get_history"),
+    "mask-summary": Asked("site-mask_get_summary"),
+    "mask-known": Asked("site-mask_get_known_sites"),
     "mask-change": Asked("site-mask_update_sites", {"sites": {"LCG.X.y": "Banned"}}),
     "mask-set": Asked("site-mask_set_site_mask", {"sites": ["LCG.X.y"]}),
+    "mask-clear": Asked("site-mask_clear_site_mask"),
 }
 
 
@@ -410,3 +445,45 @@ async def test_an_owner_from_another_vo(grid) -> None:
     request = RestRequest("PATCH", "/api/jobs/status", body=status(1))
     assert (await grid.runner.call(request, alice)).status == 403
     assert (await grid.runner.call(request, replace(alice, by_certificate=True))).status == 200
+
+
+async def test_what_a_certificate_lets_look_at(grid) -> None:
+    """Callers by certificate read every JDL and find jobs by pilot; those by token do not, nor pilots."""
+    bob = grid.principal("bob")
+    questions = (RestRequest("GET", "/api/jobs/1/jdl"), RestRequest("POST", "/api/pilots/jobs/search"))
+    for request in questions:
+        assert (await grid.runner.call(request, bob)).status == 403
+        assert (await grid.runner.call(request, replace(bob, by_certificate=True))).status == 200
+        pilot = replace(bob, by_certificate=True, pilot_stamp="s1")
+        assert (await grid.runner.call(request, pilot)).status == 403
+
+
+async def test_pilots_of_other_vos(grid) -> None:
+    """WebApp shows everybody all pilots: so does REST whoever proves by a certificate who he is."""
+    bob = grid.principal("bob")
+    proven = replace(bob, by_certificate=True)
+
+    async def seen(caller: Principal) -> tuple[list[str], int, int]:
+        found = await grid.runner.call(
+            RestRequest("POST", "/api/pilots/search", body={"parameters": ["VO"], "distinct": True}), caller
+        )
+        counted = await grid.runner.call(
+            RestRequest("POST", "/api/pilots/summary", body={"grouping": ["VO"]}), caller
+        )
+        others = [pilot["PilotID"] for pilot in await all_pilots(grid) if pilot["VO"] != bob.vo]
+        output = await grid.runner.call(
+            RestRequest("GET", "/api/pilots/output", {"pilot_id": others[0]}), caller
+        )
+        return sorted(row["VO"] for row in found.body), len(counted.body), output.status
+
+    own, every = await seen(bob), await seen(proven)
+    assert own == (["demo"], 1, 404)
+    assert set(every[0]) > {"demo"}
+    assert every[1:] == (len(every[0]), 200)
+
+
+async def all_pilots(grid) -> list[dict[str, Any]]:
+    """Every pilot that there is."""
+    operator = grid.principal("operator")
+    answer = await grid.runner.call(RestRequest("POST", "/api/pilots/search"), operator)
+    return list(answer.body)

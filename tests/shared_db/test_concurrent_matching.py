@@ -50,7 +50,7 @@ async def test_pilots_of_several_processes_share_them(
     databases: Databases, database_urls: str | dict[str, str]
 ) -> None:
     """The same with four processes of four pilots each."""
-    job_ids = await waiting(databases, [KINDS[number % len(KINDS)] for number in range(400)])
+    job_ids = await waiting(databases, [KINDS[number % len(KINDS)] for number in range(160)])
     command = [sys.executable, "-c", PROCESS, json.dumps(database_urls)]
     here = Path(__file__).parent
     processes = [

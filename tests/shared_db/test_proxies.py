@@ -164,3 +164,16 @@ async def test_refresh_tokens(databases: Databases, clock: Any) -> None:
     assert (values["jti"], values["family"], values["status"]) == ("0192", "0192", "CREATED")
     assert (values["legacy_exchange"], values["policies_json"], values["revoked_at"]) == (True, "{}", None)
     assert (values["created_at"], values["expires_at"]) == (clock.now, clock.now + HOUR)
+
+
+async def test_how_long_a_proxy_lasts(queries: Queries, clock: Any) -> None:
+    """Of several DNs the longest counts; one that has ended, and none at all, last no time."""
+    alice, bob = DN + "alice", DN + "bob"
+    assert await queries.proxy_seconds([]) == 0
+    assert await queries.proxy_seconds([alice]) == 0
+    await queries.put_proxy(stored("alice", clock.now + HOUR))
+    await queries.put_proxy(stored("bob", clock.now + 2 * HOUR))
+    assert await queries.proxy_seconds([alice]) == 3600
+    assert await queries.proxy_seconds([alice, bob]) == 7200
+    clock.now += 3 * HOUR
+    assert await queries.proxy_seconds([alice, bob]) == 0

@@ -173,7 +173,7 @@ def test_whose_jobs_are_deleted() -> None:
         job_id: {"Owner": owner, "OwnerGroup": "lab_user", "Status": "Received"}
         for job_id, owner in {3: "alice", 5: "bob", 7: "alice"}.items()
     }
-    assert plan_delete([7, 99, 5, 3, 7], jobs, **ALICE) == DeletePlan([3, 7], [99], [5], [3, 7])
+    assert plan_delete([7, 99, 5, 3, 7], jobs, **ALICE) == DeletePlan([3, 7], [99], [5], [3, 7], own=True)
     sharing = {**ALICE, "properties": ["JobSharing"]}
     assert plan_delete([5], jobs, **sharing) == DeletePlan([5], [], [], [5])
 

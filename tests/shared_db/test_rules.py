@@ -313,7 +313,8 @@ def test_what_becomes_of_the_jobs_to_kill(
     requested: list[int], kill: list[int], invalid: list[int], unauthorized: list[int]
 ) -> None:
     """Own jobs that may move to Killed, in the order of the rows; those that may not are in no list."""
-    assert plan_kill(requested, JOBS, **ALICE) == KillPlan(kill, invalid, unauthorized)
+    own = any(JOBS[each]["Owner"] == "alice" for each in requested if each in JOBS)
+    assert plan_kill(requested, JOBS, **ALICE) == KillPlan(kill, invalid, unauthorized, own=own)
 
 
 @pytest.mark.parametrize("status", LEVELS)
@@ -323,6 +324,7 @@ def test_which_states_can_be_killed(status: str) -> None:
     assert plan.kill == ([] if status in ("Completed", "Done", "Failed") else [1])
 
 
+@pytest.mark.parametrize("wants_proxy", [False, True])
 @pytest.mark.parametrize(
     ("plan", "failed", "succeeds", "extra"),
     [
@@ -340,10 +342,11 @@ def test_which_states_can_be_killed(status: str) -> None:
     ],
 )
 def test_what_the_answer_to_a_kill_says(
-    plan: KillPlan, failed: Any, succeeds: bool, extra: dict[str, Any]
+    plan: KillPlan, failed: Any, succeeds: bool, extra: dict[str, Any], wants_proxy: bool
 ) -> None:
-    """Invalid ids are named and no error; failed and forbidden ones are; no proxy is ever asked for."""
-    assert plan.extra(failed) == (succeeds, {"requireProxyUpload": False, **extra})
+    """Invalid ids are named and no error; failed and forbidden ones are; whether a proxy is asked for."""
+    expected = (succeeds, {"requireProxyUpload": wants_proxy, **extra})
+    assert plan.extra(failed, wants_proxy=wants_proxy) == expected
 
 
 @PROPERTY

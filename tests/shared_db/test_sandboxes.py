@@ -21,7 +21,6 @@ from shared_db.queries.sandbox_cleaning import (
     registered_again,
 )
 from shared_db.queries.sandbox_jobs import (
-    Reach,
     SandboxAlreadyAssigned,
     SandboxNotFound,
     assign_input_sandboxes,
@@ -30,7 +29,7 @@ from shared_db.queries.sandbox_jobs import (
     unassign_sandboxes,
 )
 from shared_db.queries.sandboxes import register_sandbox, sandbox_owner, touch_sandbox
-from shared_db.rules.sandboxes import INPUT, OUTPUT, Location, Owner
+from shared_db.rules.sandboxes import INPUT, OUTPUT, Location, Owner, Reach
 from shared_db.schema.sandbox_metadata_db import (
     SANDBOX_METADATA_DB,
     sb_EntityMapping,

@@ -40,10 +40,11 @@ OWN_TABLES = {
     "wherry_pilot_logs",
     "wherry_answers",
     "wherry_matching_holds",
+    "wherry_sandbox_names",
     "wherry_version",
 }
 
-NEWEST = "0003"
+NEWEST = "0004"
 
 
 @pytest.fixture(params=HOMES)
@@ -190,7 +191,7 @@ def test_tables_of_a_newer_program_are_refused(url: str) -> None:
     run(url, upgrade)
     run(url, lambda connection: connection.execute(text("UPDATE wherry_version SET version_num = '9999'")))
     with pytest.raises(
-        Foreign, match="WherryDB has version 9999 and this program knows up to 0003: run the newer"
+        Foreign, match="WherryDB has version 9999 and this program knows up to 0004: run the newer"
     ):
         run(url, upgrade)
     assert run(url, current) == "9999"

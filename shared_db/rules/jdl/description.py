@@ -15,7 +15,7 @@ from shared_db.rules.jdl.reader import Jdl, JdlError, Value, bracketed, read
 from shared_db.rules.jdl.validation import validate
 from shared_db.rules.jdl.values import content, integer_in, integer_of, quoted, text_of, texts_of
 from shared_db.rules.jdl.writer import write
-from shared_db.rules.refusals import Refusal
+from shared_db.rules.refusals import Refusal, too_long
 
 EWMSSUBM = 1503
 
@@ -41,6 +41,11 @@ class RefusedAfterInsertion(Refusal):
         self.minor_status = minor_status
 
 
+# Characters that a column of Jobs holds, and one of InputData.
+SIZES = {"JobName": 128, "JobType": 32, "JobGroup": 32, "Site": 100}
+LFN_SIZE = 255
+
+
 @dataclass(frozen=True, slots=True)
 class JobRecord:
     """One job's current JDL, its columns in table Jobs, and the LFNs for table InputData."""
@@ -58,6 +63,14 @@ class JobDescription:
     _attributes: Jdl
     _columns: dict[str, Any]
     _input_data: list[str]
+
+    def check_sizes(self) -> None:
+        """Raises Refusal, in MySQL's words, for a text that its column cannot hold (``%j`` not filled)."""
+        for name, size in SIZES.items():
+            if len(self._columns.get(name, "")) > size:
+                raise too_long(name)
+        if any(len(lfn) > LFN_SIZE for lfn in self._input_data):
+            raise too_long("LFN")
 
     def for_job(self, job_id: int) -> JobRecord:
         """What to store for the job with this id, which takes the place of every ``%j``."""
