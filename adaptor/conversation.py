@@ -2,8 +2,8 @@
 
 An adaptor is a generator function.  Its name is the legacy method, its parameters are the legacy
 signature (and, if it wants it, the keyword ``call``); it *yields* REST requests and *returns* the legacy
-value, or a Reply with extra keys, or raises a Failure.  It does no I/O, so a test is a row: arguments,
-expected requests with scripted answers, expected value.
+value, or a Reply with extra keys, or raises a Failure.  One of a file transfer also yields what moves the
+file.  It does no I/O, so a test is a row: arguments, expected requests with scripted answers, expected value.
 """
 
 from __future__ import annotations
@@ -13,9 +13,11 @@ import inspect
 from collections.abc import Awaitable, Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
+from pathlib import Path
 from typing import Any, TypeVar
 
-from legacy_rpc.messages import Call, Reply
+from legacy_rpc.messages import Call, Reply, transfer_name
+from shared_db.rules.archives import Repacking
 
 # How many requests of one step are on their way at a time.
 CONCURRENT_REQUESTS = 8
@@ -33,16 +35,20 @@ class Request:
     @property
     def writes(self) -> bool:
         """False for requests that only read, whatever their HTTP method says."""
-        return self.method != "GET" and not self.path.endswith(("/search", "/summary"))
+        return self.method != "GET" and not self.path.endswith(("/search", "/summary", "/search/logs"))
 
 
 class RestFailure(Exception):
-    """A request was answered with an error status, or (``status`` 0) not at all."""
+    """A request was answered with an error status, or (``status`` 0) not at all.
 
-    def __init__(self, status: int, detail: Any) -> None:
+    ``sent``: whether the backend may have begun with it.
+    """
+
+    def __init__(self, status: int, detail: Any, *, sent: bool = True) -> None:
         super().__init__(f"{status} {detail}")
         self.status = status
         self.detail = detail
+        self.sent = sent
 
     @property
     def not_executed(self) -> bool:
@@ -50,14 +56,61 @@ class RestFailure(Exception):
         did not pass validation.  A 404 about a job or a pilot is not such a case.
         """
         no_such_route = self.status == 404 and self.detail == "Not Found"
-        return no_such_route or self.status in (405, 422, 501)
+        return not self.sent or no_such_route or self.status in (405, 422, 501)
 
 
-Step = Request | tuple[Request, ...]
+@dataclass(frozen=True, slots=True)
+class Spool:
+    """Take the file that the client sends; the answer is a Spooled.
+
+    Raises Refusal for one of more than ``largest`` bytes.
+    """
+
+    largest: int
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """Send a spooled file where the backend said, with the fields of its form."""
+
+    url: str
+    fields: Mapping[str, str]
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Download:
+    """Give the client what is at a URL of the backend's, through ``repacking`` where there is one."""
+
+    url: str
+    repacking: Callable[[], Repacking] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """A step that only waits, for what another has yet to do; nothing is open meanwhile."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class InThread:
+    """A step that only computes, and for so long that others are to be served meanwhile."""
+
+    run: Callable[[], Any]
+
+
+FileStep = Spool | Upload | Download
+Step = Request | tuple[Request, ...] | Pause | InThread | FileStep
 Conversation = Generator[Step, Any, Any]
 Adaptor = Callable[..., Conversation]
 A = TypeVar("A", bound=Adaptor)
 Send = Callable[[Request], Awaitable[Any]]
+Move = Callable[[FileStep], Awaitable[Any]]
+
+
+async def _no_files(step: FileStep) -> Any:
+    raise TypeError(f"{type(step).__name__}: this conversation moves no file")
 
 
 class LegacyService:
@@ -72,6 +125,15 @@ class LegacyService:
         self.adaptors[adaptor.__name__] = adaptor
         return adaptor
 
+    def transfers(self, action: str) -> Callable[[A], A]:
+        """Register the decorated function as a transfer: ``FromClient``, ``ToClient`` ..."""
+
+        def register(adaptor: A) -> A:
+            self.adaptors[transfer_name(action)] = adaptor
+            return adaptor
+
+        return register
+
 
 def open_conversation(adaptor: Adaptor, call: Call) -> Conversation:
     """Start the adaptor with a call's arguments, which the method's record has checked."""
@@ -85,13 +147,28 @@ def _wants_call(adaptor: Adaptor) -> bool:
     return "call" in inspect.signature(adaptor).parameters
 
 
-async def converse(conversation: Conversation, send: Send) -> Reply:
-    """Play a conversation to its end; ``send`` gives the body of an answer or raises RestFailure."""
+async def converse(
+    conversation: Conversation,
+    send: Send,
+    move: Move = _no_files,
+    *,
+    wait: Callable[[float], Awaitable[None]] = asyncio.sleep,
+) -> Reply:
+    """Play a conversation to its end; ``send`` gives the body of an answer or raises RestFailure.
+
+    ``move`` does what moves the file of a transfer, and raises RestFailure, too.
+    """
     try:
         step = next(conversation)
         while True:
             try:
-                answer = await _answer(step, send)
+                answer = None
+                if isinstance(step, Pause):
+                    await wait(step.seconds)
+                elif isinstance(step, InThread):
+                    answer = await asyncio.to_thread(step.run)
+                else:
+                    answer = await _answer(step, send, move)
             except RestFailure as failure:
                 step = conversation.throw(failure)
             else:
@@ -100,10 +177,12 @@ async def converse(conversation: Conversation, send: Send) -> Reply:
         return end.value if isinstance(end.value, Reply) else Reply(end.value)
 
 
-async def _answer(step: Step, send: Send) -> Any:
+async def _answer(step: Request | tuple[Request, ...] | FileStep, send: Send, move: Move) -> Any:
     """The body of one answer, or those of several; the first failure wins, after all have ended."""
     if isinstance(step, Request):
         return await send(step)
+    if isinstance(step, FileStep):
+        return await move(step)
     slots = asyncio.Semaphore(CONCURRENT_REQUESTS)
 
     async def sent(request: Request) -> Any:

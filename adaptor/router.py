@@ -1,22 +1,29 @@
 """Decides which side answers a call, and has it answer; never executes a write twice.
 
-The two sides arrive as callables: ``native`` runs a native handler, the backend takes REST requests.
+The sides arrive as callables: ``native`` runs a native handler, ``upstream`` passes a call through to an
+existing service, the backend takes REST requests.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from adaptor.backend import Backend
 from adaptor.conversation import Adaptor, Request, RestFailure, converse, open_conversation
+from adaptor.moving import Files, Mover
+from adaptor.routes import uses_of
 from legacy_rpc.messages import Answered, Call, Errno, Failure, Identity, Outcome, Reply, Write
-from migration_plans.plan import Plan
-from migration_plans.routing import NATIVE, REST, Decision, decide
+from migration_plans.plan import Old, Plan
+from migration_plans.routing import NATIVE, REST, UPSTREAM, Decision, decide
 from shared_db.rules.refusals import Refusal, UnfitArgument
 
 logger = logging.getLogger(__name__)
+
+# The reason where the REST backend has not all routes that an adaptor needs.
+NO_ROUTE = "no-route"
 
 Native = Callable[[Call], Awaitable[Reply]]
 # A call in the newest form of its method, and what puts the reply into the form of the caller's release.
@@ -35,40 +42,53 @@ class Router:
         adaptors: Mapping[tuple[str, str], Adaptor],
         write_class: Callable[[str, str], Write],
         translated: Translated,
+        upstream: Native | None = None,
+        files: Files | None = None,
     ) -> None:
         self._plan = plan
-        self._native = native
         self._backend = backend
         self._adaptors = adaptors
         self._write_class = write_class
         self._translated = translated
+        self._files = files
+        self._old_sides = {NATIVE: native, UPSTREAM: upstream or native}
 
-    def decide(self, service: str, method: str, identity: Identity) -> Decision:
-        """Where a call would go; sends nothing."""
-        entry = (service, method) in self._adaptors
-        available = entry and self._backend.can_serve(identity)
-        return decide(self._plan(), service, method, token_available=available)
+    async def decide(self, service: str, method: str, identity: Identity) -> Decision:
+        """Where a call would go; a token is asked for where the plan says REST."""
+        plan = self._plan()
+        decision = decide(plan, service, method, token_available=True)
+        if decision.route != REST:
+            return decision
+        adaptor = self._adaptors.get((service, method))
+        carried = adaptor is None or await self._backend.can_carry(uses_of(adaptor))
+        if adaptor is not None and carried and await self._backend.can_serve(identity):
+            return decision
+        old = decide(plan, service, method, token_available=False)
+        return old if carried else replace(old, reason=NO_ROUTE)
 
     async def answer(self, call: Call) -> Answered:
         """Have the side that the plan names answer.  Never raises Failure: it is in the outcome."""
-        decision = self.decide(call.service, call.method, call.identity)
+        decision = await self.decide(call.service, call.method, call.identity)
         if decision.route == REST:
             return await self._from_rest(call, decision.reason)
-        return Answered(await self._from_native(call), NATIVE, decision.reason)
+        return await self._from_old(call, Old(decision.route), decision.reason)
 
-    async def _from_native(self, call: Call) -> Outcome:
+    async def _from_old(self, call: Call, old: Old, reason: str) -> Answered:
         try:
-            return await self._native(call)
+            outcome: Outcome = await self._old_sides[old](call)
         except Failure as failure:
-            return failure
+            outcome = failure
+        return Answered(outcome, old, reason)
 
     async def _from_rest(self, call: Call, reason: str) -> Answered:
-        """Play the adaptor; fall back to the native side where that is safe."""
+        """Play the adaptor; fall back to the old side in force where that is safe."""
         sender = _Sender(self._backend, call.identity)
+        mover = Mover(self._files, call)
         adaptor = self._adaptors[call.service, call.method]
         try:
             newest, restore = self._translated(call)
-            reply = await converse(open_conversation(adaptor, newest), sender.send)
+            async with mover:
+                reply = await converse(open_conversation(adaptor, newest), sender.send, mover.move)
             return Answered(restore(reply), REST, reason)
         except Failure as failure:
             return Answered(failure, REST, reason)
@@ -78,33 +98,38 @@ class Router:
             return Answered(Failure(f"Server error while serving {call.method}: {error}"), REST, reason)
         except RestFailure as failure:
             write = self._write_class(call.service, call.method)
-            if _may_fall_back(write, failure, wrote_before=sender.wrote_before):
+            if not mover.moved and _may_fall_back(write, wrote=sender.wrote):
                 logger.warning("%s.%s falls back: REST answered %s", call.service, call.method, failure)
-                return Answered(await self._from_native(call), NATIVE, f"fallback-{failure.status}")
+                old = self._plan().old(call.service, call.method)
+                return await self._from_old(call, old, f"fallback-{failure.status}")
             return Answered(_failure_of(failure, call, write), REST, reason)
 
 
 class _Sender:
-    """Sends the requests of one conversation, and remembers whether an earlier one wrote."""
+    """Sends the requests of one conversation; ``wrote``: whether one of them did write, or may have."""
 
     def __init__(self, backend: Backend, identity: Identity) -> None:
         self._backend = backend
         self._identity = identity
-        self.wrote_before = False
+        self.wrote = False
 
     async def send(self, request: Request) -> Any:
-        answer = await self._backend.send(self._identity, request)
-        self.wrote_before = self.wrote_before or request.writes
+        try:
+            answer = await self._backend.send(self._identity, request)
+        except RestFailure as failure:
+            self.wrote = self.wrote or (request.writes and not failure.not_executed)
+            raise
+        self.wrote = self.wrote or request.writes
         return answer
 
 
-def _may_fall_back(write: Write, failure: RestFailure, *, wrote_before: bool) -> bool:
-    """Whether the native side may be asked after REST failed (design.md, the table of write classes)."""
+def _may_fall_back(write: Write, *, wrote: bool) -> bool:
+    """Whether the old side may be asked after REST failed (design.md, the table of write classes)."""
     match write:
         case Write.READ | Write.IDEMPOTENT:
             return True
         case Write.APPEND | Write.CREATE:
-            return failure.not_executed and not wrote_before
+            return not wrote
         case Write.TRANSFER:
             return False
 

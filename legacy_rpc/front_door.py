@@ -23,6 +23,7 @@ from legacy_rpc.messages import (
     AnyCredential,
     Call,
     Credential,
+    Errno,
     Failure,
     Identity,
     Outcome,
@@ -47,6 +48,9 @@ TRANSFERS_REFUSED = {
     "BulkToClient": "bulk sending",
     "ListBulk": "bulk listing",
 }
+
+
+_ANYONE = Rule.parse(("all",))
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,14 +78,34 @@ class MethodRecord(Protocol):
 
     @property
     def transfer(self) -> bool:
-        """It moves a file, and is never routed."""
+        """It moves a file."""
 
     @property
     def builtin(self) -> bool:
-        """It is about the service itself, and is never routed."""
+        """It is about the service itself, and goes where the service is."""
 
     def check(self, arguments: Sequence[Any], release: Release | None = None) -> None:
         """Raise Failure for arguments of wrong type or number, for a client of that release."""
+
+
+class Passing(Protocol):
+    """Which calls are passed through to an existing service elsewhere, by the plan in force."""
+
+    def may(self, service: str, method: str) -> bool:
+        """Whether a call may come to that; also of what the table does not have."""
+
+    def must(self, service: str, method: str) -> bool:
+        """Whether every call does, so that its arguments are that service's to judge."""
+
+
+class NothingPassed:
+    """Everything is answered here."""
+
+    def may(self, service: str, method: str) -> bool:  # noqa: ARG002 - whatever it is
+        """Never."""
+        return False
+
+    must = may
 
 
 class ServiceRecord(Protocol):
@@ -127,7 +151,9 @@ class FrontDoor:
         route: Callable[[Call], Awaitable[Answered]],
         finished: Callable[[FinishedCall], None],
         limits: CallLimits | None = None,
+        passing: Passing | None = None,
     ) -> None:
+        self._passing = passing or NothingPassed()
         self._limits = limits or CallLimits()
         self._running: Counter[tuple[str, str]] = Counter()
         self._left_behind: set[asyncio.Task[Answered]] = set()
@@ -150,7 +176,7 @@ class FrontDoor:
             problem = f"No service and no method has a name of more than {LONGEST_NAME} characters"
             raise Failure(problem, reason="unknown-method")
         service = self._services.service(proposal.service)
-        if service is None:
+        if service is None and not self._passing.may(proposal.service, proposal.name):
             raise Failure(f"{proposal.service} is not up in this server", reason="unknown-service")
         if proposal.action in CONNECTIONS:
             # An error in place of the acknowledgement ends it: DIRAC's MessageClient keeps the text only,
@@ -159,9 +185,17 @@ class FrontDoor:
         if proposal.action not in (RPC, FILE_TRANSFER):
             raise Failure(f"{proposal.action} is not a known action type")
         directory = self._directory()
-        return identify(
-            credential, proposal.extra_credentials, _rule(service, proposal, directory), directory
+        elsewhere = (service is None or proposal.name not in service.methods) and self._passing.may(
+            proposal.service, proposal.name
         )
+        if service is None or elsewhere:
+            rule = _rule_elsewhere(proposal, directory)
+        else:
+            rule = _rule(service, proposal, directory)
+        identity = identify(credential, proposal.extra_credentials, rule, directory)
+        if elsewhere and not identity.dn:  # nobody can be called for who has no name
+            raise Failure.of(Errno.ENOAUTH, "Unauthorized query")
+        return identity
 
     async def handle(self, call: Call) -> Outcome:
         """The result of an admitted call; never raises."""
@@ -206,7 +240,9 @@ class FrontDoor:
     def _writes(self, call: Call) -> bool:
         service = self._services.service(call.service)
         method = service.methods.get(call.method) if service else None
-        return method is not None and method.write is not Write.READ
+        if method is None:
+            return self._passing.may(call.service, call.method)
+        return method.write is not Write.READ
 
     def _leave(self, caller: tuple[str, str]) -> None:
         self._running[caller] -= 1
@@ -238,14 +274,16 @@ class FrontDoor:
     async def _answered(self, call: Call) -> Answered:
         service = self._services.service(call.service)
         method = service.methods.get(call.method) if service else None
-        if method is None or (method.transfer and _lacks_its_file(call)):
+        passed = self._passing.may(call.service, call.method)
+        if (method is None and not passed) or _lacks_its_file(call):
             return Answered(_unknown(call.method), "refused", "unknown-method")
         try:
-            method.check(call.arguments, call.release)
+            if method is not None and not self._passing.must(call.service, call.method):
+                method.check(call.arguments, call.release)
         except Failure as failure:
             return Answered(failure, "refused", "arguments")
         try:
-            ours = method.builtin or method.transfer
+            ours = method is not None and method.builtin and not passed
             return await (self._answered_by_us(call) if ours else self._route(call))
         except Exception as error:
             logger.exception("unhandled error in %s.%s", call.service, call.method)
@@ -262,6 +300,16 @@ def _rule(service: ServiceRecord, proposal: Proposal, directory: Directory) -> R
     return rule_in_force(written, proposal.name, declared, hard_coded=hard_coded)
 
 
+def _rule_elsewhere(proposal: Proposal, directory: Directory) -> Rule:
+    """Who may have passed through what the table does not have: all whom the service there lets in.
+
+    Its methods may have rules of their own, which the registry's ``Default`` does not replace; so only what
+    the registry says of this very method counts here.
+    """
+    written = directory.authorization(proposal.service)
+    return rule_in_force(written, proposal.name, _ANYONE, hard_coded=True)
+
+
 def _too_late(call: Call, fate: str = "") -> Answered:
     problem = f"{call.method} was not done within the time for a call{fate}"
     return Answered(Failure(problem), "refused", "timeout")
@@ -269,6 +317,8 @@ def _too_late(call: Call, fate: str = "") -> Answered:
 
 def _lacks_its_file(call: Call) -> bool:
     """Whether a transfer was asked for as if it were a call."""
+    if not call.method.startswith(f"{FILE_TRANSFER}/"):
+        return False
     return call.incoming is None and call.outgoing is None and call.method != transfer_name("ListBulk")
 
 

@@ -33,6 +33,8 @@ class Errno(enum.IntEnum):
     EDB = 1130, "Database Error"
     EMYSQL = 1131, "MySQL Error"
     EWMSJMAN = 1504, "Job management error"
+    EWMSNOMATCH = 1510, "No match found"
+    EWMSPLTVER = 1511, "Pilot version does not match"
     EWMSNOPILOT = 1550, "No pilots found"
 
 
@@ -187,7 +189,8 @@ class Proposal:
     """What a client says it wants to do, before it is admitted and sends its arguments.
 
     ``action`` is ``RPC`` or ``FileTransfer`` (``method`` is then a direction such as ``ToClient``), or what
-    is not offered.  ``wire`` and ``peer`` (an address) are the shell's knowledge, not the client's word.
+    is not offered.  ``wire``, ``peer`` (an address) and ``encoding`` (where the wire has several) are the
+    shell's knowledge, not the client's word.
     """
 
     service: str
@@ -199,6 +202,7 @@ class Proposal:
     vo: str = ""
     wire: str = ""
     peer: str = ""
+    encoding: str = ""
 
     @property
     def name(self) -> str:
@@ -215,6 +219,9 @@ class Proposal:
             wire=self.wire,
             client_version=self.client_version[:LONGEST_VERSION],
             peer=self.peer,
+            setup=self.setup,
+            vo=self.vo,
+            encoding=self.encoding,
             **more,
         )
 
@@ -257,7 +264,8 @@ class Call:
     """One decoded legacy request.
 
     ``deadline`` is on the event loop's clock (seconds); None: the wire gives none.  ``incoming`` or
-    ``outgoing`` is there in a file transfer, whose ``method`` is ``FileTransfer/DIRECTION``.
+    ``outgoing`` is there in a file transfer, whose ``method`` is ``FileTransfer/DIRECTION``.  ``setup``,
+    ``vo`` and ``encoding`` are the proposal's.
     """
 
     service: str
@@ -270,6 +278,9 @@ class Call:
     deadline: float | None = None
     incoming: Incoming | None = None
     outgoing: Outgoing | None = None
+    setup: str = ""
+    vo: str = ""
+    encoding: str = ""
 
     @property
     def release(self) -> Release | None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 from migration_plans.plan import Catalogue, Plan, read_plan
@@ -24,6 +26,8 @@ class PlanFile(FollowedFile[Plan]):
         """The plan in force."""
         return self.content
 
-    def parse(self, text: str, status: os.stat_result) -> Plan:  # noqa: ARG002 - the text says it all
+    def parse(self, text: str, status: os.stat_result) -> Plan:
         """The plan in a text.  Raises PlanError."""
-        return read_plan(text, str(self.path), self._catalogue)
+        # The later one: a plan that was restored from a back-up is news, too.
+        written = datetime.fromtimestamp(max(status.st_mtime, status.st_ctime), UTC)
+        return replace(read_plan(text, str(self.path), self._catalogue), written=written)

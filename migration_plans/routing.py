@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from migration_plans.plan import Plan, State
+from migration_plans.plan import Old, Plan, State
 
-NATIVE = "native"
+NATIVE = Old.NATIVE
+UPSTREAM = Old.UPSTREAM
 REST = "rest"
 
 
@@ -22,11 +23,12 @@ def decide(plan: Plan, service: str, method: str, *, token_available: bool) -> D
     """Where one call of a method goes.
 
     ``token_available``: a token can be had for the caller's VO and group; without one a call stays on the
-    old side, whatever the plan says.
+    old side, whatever the plan says.  The old side is ``native`` or ``upstream``.
     """
     entry = plan.entry(service, method)
+    old = plan.old(service, method)
     if entry.state is State.LEGACY:
-        return Decision(NATIVE, State.LEGACY if entry.line else "default")
+        return Decision(old, State.LEGACY if entry.line else "default")
     if not token_available:
-        return Decision(NATIVE, "no-token")
+        return Decision(old, "no-token")
     return Decision(REST, State.LIVE)

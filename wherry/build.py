@@ -25,18 +25,24 @@ from shared_db.connection import Databases, open_databases
 from shared_db.followed_file import FileError
 from shared_db.queries.refresh_tokens import record_refresh_token
 from shared_db.registry import Registry, RegistryFile
+from shared_db.rules.pilot_logs import PilotLimits
 from shared_db.sealing import Seal, SealingKeyError
 from wherry.config import Config, ConfigError
 from wherry.settings import settings_of
 
 if TYPE_CHECKING:
+    from adaptor.backend import Backend
+    from adaptor.http_backend import HttpBackend
     from adaptor.router import Router
+    from legacy_rpc.client.tls import HostTls
     from legacy_rpc.front_door import FinishedCall, FrontDoor
     from legacy_rpc.messages import Identity, TokenCredential
     from legacy_rpc.revocation import Revocations
     from legacy_rpc.services.table import ServiceTable, TokenPair
+    from legacy_rpc.upstream import Upstreams
     from migration_plans.plan import Catalogue
     from migration_plans.plan_file import PlanFile
+    from wherry.sandbox_files import EmbeddedFiles, HttpFiles
 
 HOSTS_SUBJECT_VO = ""
 
@@ -67,6 +73,21 @@ class OldSide:
     plan: PlanFile
     router: Router
     front_door: FrontDoor
+    upstreams: Upstreams
+    host_tls: HostTls | None
+    """How we show ourselves to upstreams, where there are some."""
+    elsewhere: HttpBackend | None = None
+    """The backend of live methods where it is not our own."""
+    files: EmbeddedFiles | HttpFiles | None = None
+    """What moves the files of live transfers."""
+
+    async def close(self) -> None:
+        """Close connections."""
+        await self.upstreams.close()
+        if self.files is not None:
+            await self.files.close()
+        if self.elsewhere is not None:
+            await self.elsewhere.close()
 
 
 def load_registry(config: Config) -> RegistryFile:
@@ -82,10 +103,13 @@ def load_registry(config: Config) -> RegistryFile:
 def rest_url(config: Config, port: int = 0) -> str:
     """Where clients reach the new side: ``rest.url``, or else what can be made of the listeners.
 
-    ``port`` is the one that was bound, where the configuration leaves it open.
+    ``port`` is the one that was bound, where the configuration leaves it open.  Without a listener it is
+    where the calls of live methods go.
     """
     if config.rest is None:
         return ""
+    if config.rest.listen is None:
+        return config.rest.url or config.rest.target
     scheme = "https" if config.rest.tls else "http"
     host = config.legacy.public_host if config.legacy else config.rest.listen.host_in_url
     return config.rest.url or f"{scheme}://{host}:{port or config.rest.listen.port}"
@@ -149,13 +173,18 @@ def make_sandbox_store(config: Config, issuer: TokenIssuer) -> SandboxStore:
     )
 
 
-def legacy_catalogue() -> Catalogue:
-    """What a plan may name."""
+def legacy_catalogue(config: Config | None = None) -> Catalogue:
+    """What a plan may name; with a ``config`` also which upstreams it may want."""
     from adaptor.methods.catalogue import ADAPTORS
     from legacy_rpc.services.catalogue import all_services
-    from migration_plans.plan import Catalogue
+    from legacy_rpc.services.configuration import SERVICE_NAME
+    from migration_plans.plan import Catalogue, Old
 
-    return Catalogue(all_services().catalogue, ADAPTORS.keys())
+    table = all_services()
+    # Clients learn from it where services are: one elsewhere would lead them away.
+    only = {SERVICE_NAME: Old.NATIVE} | {each.name: Old.UPSTREAM for each in table.services if each.elsewhere}
+    upstreams = None if config is None else tuple(config.upstream)
+    return Catalogue(table.catalogue, ADAPTORS.keys(), table.transfers, only, upstreams)
 
 
 def load_plan(config: Config) -> PlanFile:
@@ -164,7 +193,7 @@ def load_plan(config: Config) -> PlanFile:
 
     if config.plan is None:
         raise ConfigError("the configuration has no plan: add `plan: plan.yaml`")
-    plan = PlanFile(config.plan, legacy_catalogue())
+    plan = PlanFile(config.plan, legacy_catalogue(config))
     try:
         plan.load()
     except FileError as error:
@@ -184,36 +213,52 @@ def make_old_side(
     ``public_url`` tells where clients reach a service.  ``revocations``: None where CRLs are not looked at.
     Raises ConfigError.
     """
-    from adaptor.backend import InProcessBackend, TokenCache
+    from adaptor.http_backend import HttpBackend
     from adaptor.methods.catalogue import ADAPTORS
     from adaptor.router import Router
     from legacy_rpc.front_door import FrontDoor
     from legacy_rpc.messages import Write
     from legacy_rpc.services.catalogue import all_services
     from legacy_rpc.services.table import Common, NativeSide, nothing_revoked
+    from wherry.passing import PlannedPassing, make_host_tls, make_upstreams, passed_through
+    from wherry.rest_target import target_of, target_tokens
+    from wherry.sandbox_files import HttpFiles, StoreFiles
 
     services = all_services()
     plan = load_plan(config)
+    host_tls = make_host_tls(config)
+    upstreams = make_upstreams(config, services, host_tls)
+    passing = PlannedPassing(lambda: plan.current, upstreams)
     ca_path = config.tls.ca_path if config.tls else None
     try:
         seal = Seal.load_or_create(config.proxies.keys)
     except SealingKeyError as error:
         raise ConfigError(str(error)) from error
+    target = target_of(config)
+    own = embedded_backend(new)
+    elsewhere = HttpBackend(target, own) if target else None
+    files = HttpFiles(target.ca) if target else embedded_files(new)
+    # New clients talk to the target itself, unless we listen, too.
+    listens = config.rest is not None and config.rest.listen is not None
     common = Common(
         new.databases,
         new.registry,
         public_url,
         rest_url=new.url,
-        issue_tokens=token_pairs(new),
+        issue_tokens=target_tokens(elsewhere) if elsewhere and not listens else token_pairs(new),
+        passed=passed_through(config, services, passing),
         ca_path=ca_path,
         seal=seal,
         check_revoked=revocations.check if revocations else nothing_revoked,
+        optimise=config.jobs.optimise,
+        pilots=PilotLimits(
+            longest_line=config.pilots.characters_per_line,
+            lines_per_message=config.pilots.lines_per_message,
+            largest_output=config.pilots.output_bytes,
+        ),
+        sandboxes=StoreFiles(new.runner.resources.sandbox_store, new.runner.resources.settings.sandboxes),
     )
     native = NativeSide(services, common)
-
-    def mint(identity: Identity) -> AccessToken | None:
-        principal = principal_of(identity, new.registry.current)
-        return None if principal is None else new.issuer.mint(principal)
 
     def write_class(service: str, method: str) -> Write:
         record = services.method(service, method)
@@ -223,10 +268,12 @@ def make_old_side(
     router = Router(
         plan=lambda: plan.current,
         native=native.answer,
-        backend=InProcessBackend(in_process(new.runner), TokenCache(mint)),
+        backend=elsewhere or own,
         adaptors=ADAPTORS,
         write_class=write_class,
         translated=lambda call: services.translated(call, new.registry.current),
+        upstream=upstreams.answer,
+        files=files,
     )
     front_door = FrontDoor(
         services,
@@ -235,8 +282,30 @@ def make_old_side(
         router.answer,
         finished,
         config.limits.of_calls(),
+        passing,
     )
-    return OldSide(services, plan, router, front_door)
+    return OldSide(services, plan, router, front_door, upstreams, host_tls, elsewhere, files)
+
+
+def embedded_backend(new: NewSide) -> Backend:
+    """Our own backend for adaptors, in process."""
+    from adaptor.backend import InProcessBackend, TokenCache
+
+    async def mint(identity: Identity) -> AccessToken | None:
+        principal = principal_of(identity, new.registry.current)
+        return None if principal is None else new.issuer.mint(principal)
+
+    return InProcessBackend(in_process(new.runner), TokenCache(mint))
+
+
+def embedded_files(new: NewSide) -> EmbeddedFiles | HttpFiles:
+    """The files of our own backend, for adaptors: of our directory without a socket, of S3 over HTTP."""
+    from wherry.sandbox_files import EmbeddedFiles, HttpFiles
+
+    store, settings = new.runner.resources.sandbox_store, new.runner.resources.settings.sandboxes
+    if isinstance(store, DirectoryStore):
+        return EmbeddedFiles(store)
+    return HttpFiles(settings.s3.ca_file if settings.s3 else None)
 
 
 def token_pairs(new: NewSide) -> Callable[[Identity], Awaitable[TokenPair]]:

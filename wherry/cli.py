@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import ctypes
+import difflib
 import json
 import os
 import sys
@@ -20,11 +21,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from shared_db.followed_file import FileError
 from wherry.config import ConfigError, load_config
 
 if TYPE_CHECKING:
+    from migration_plans.plan import Plan
     from shared_db.connection import Databases
     from wherry.config import Config
 
@@ -152,18 +155,44 @@ def plan() -> None:
 @click.argument("file", type=click.Path(path_type=Path), required=False)
 @_config_option
 def check(file: Path | None, config_path: Path) -> None:
-    """Check FILE, or the plan that the configuration names; 1 if it is broken."""
+    """Check FILE, or the plan that the configuration names; 1 if it is broken.
+
+    Without a configuration nothing is said of upstreams that it does not name. Where `rest.target` is another
+    backend it is asked which routes it has; 1 if a live method needs others.
+    """
     from migration_plans.plan_file import PlanFile
     from wherry.build import legacy_catalogue
 
-    path = file or _plan_path(_config(config_path))
-    plan_file = PlanFile(path, legacy_catalogue())
+    source = click.get_current_context().get_parameter_source("config_path")
+    asked = file is None or source is not ParameterSource.DEFAULT
+    config = _config(config_path) if asked else None
+    path = file or _plan_path(config or _config(config_path))
+    plan_file = PlanFile(path, legacy_catalogue(config))
     try:
         plan_file.load()
     except FileError as error:
         raise _OneLine(str(error), FAILED) from error
     live = sum(entry.state == "live" for entry in plan_file.current.entries.values())
     click.echo(f"{path}: good; generation {plan_file.current.generation}, {live} live")
+    if config is not None:
+        _check_target(config, plan_file.current)
+
+
+def _check_target(config: Config, current: Plan) -> None:
+    """Say which live methods `rest.target` cannot carry, if it is another backend than our own."""
+    from wherry.rest_target import TargetAway, not_carried, target_of
+
+    target = target_of(config)
+    if target is None:
+        return
+    try:
+        lines = run(not_carried(target, current))
+    except TargetAway as error:
+        raise _OneLine(str(error)) from error
+    for line in lines:
+        click.echo(line)
+    if lines:
+        sys.exit(FAILED)
 
 
 def _plan_path(config: Config) -> Path:
@@ -190,7 +219,8 @@ def show(config_path: Path) -> None:
             where = f"line {entry.line}" if entry.line else "default"
             adaptor = "" if (service, method) in catalogue.adapted else "  no adaptor"
             because = f"  ({entry.because})" if entry.because else ""
-            click.echo(f"  {method:28} {entry.state:8} {where}{adaptor}{because}")
+            old = "" if current.old(service, method) == "native" else "  upstream"
+            click.echo(f"  {method:28} {entry.state:8} {where}{old}{adaptor}{because}")
 
 
 @cli.group()
@@ -445,6 +475,30 @@ def token(user: str, group: str | None, config_path: Path) -> None:
         click.echo(token_for(_config(config_path), user, group))
     except (ConfigError, Unexplained) as error:
         raise _OneLine(str(error)) from error
+
+
+@cli.command()
+@click.argument("services", nargs=-1)
+@click.option("--markdown", is_flag=True, help="Print the entries of the reference instead.")
+def methods(services: tuple[str, ...], markdown: bool) -> None:
+    """List the legacy methods of SERVICES (all, if none is named): releases, write class, routes, tests."""
+    from legacy_rpc.services.catalogue import all_services
+    from wherry.methods import COLUMNS, method_lines, reference
+
+    known = [service.name for service in all_services().services]
+    for name in services:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            mend = f"did you mean '{near[0]}'?" if near else f"known are {', '.join(known)}"
+            raise _OneLine(f"unknown service '{name}': {mend}")
+    if markdown:
+        click.echo(reference(services), nl=False)
+        return
+    lines = [COLUMNS, *method_lines(services)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        click.echo("  ".join(cells).rstrip())
 
 
 @cli.command()

@@ -10,17 +10,33 @@ import socket
 import ssl
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+from urllib.parse import urlsplit
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, ValidationError
 
 from shared_db.engines.base import Limits as DatabaseLimits
-from wherry.config_values import Bucket, Digest, Hours, Minutes, Origin, ProviderUrl, RedirectUri, Url
+from wherry.config_values import (
+    EMBEDDED,
+    Bucket,
+    Digest,
+    ExchangeKey,
+    Hours,
+    Minutes,
+    Origin,
+    ProviderUrl,
+    RedirectUri,
+    Target,
+    Upstreams,
+    Url,
+    exchange_key_of,
+)
 
 if TYPE_CHECKING:
     from legacy_rpc.codecs.diset import DisetLimits
     from legacy_rpc.front_door import CallLimits
     from legacy_rpc.servers.listener import ConnectionLimits
+    from legacy_rpc.upstream import UpstreamLimits
     from rest_backend.http.listener import ConnectionLimits as HttpConnectionLimits
 
 
@@ -90,6 +106,7 @@ class Https(Wire):
     services: tuple[str, ...] = ()
 
 
+HTTPS_PORT = 443
 WIRES = ("dips", "dip", "https", "xmlrpc", "msgpack", "grpc")
 
 
@@ -117,13 +134,23 @@ class Legacy(_Section):
 class Rest(_Section):
     """The new side over HTTP; ``url`` is where clients reach it.
 
-    ``cors_origins``: the origins whose web pages may call it.
+    ``cors_origins``: the origins whose web pages may call it.  ``target``: where live methods go,
+    ``embedded`` (our own) or the address of another backend, which gives tokens for ``exchange_key``;
+    ``target_ca``: the authority of its certificate, a file or a directory.
     """
 
-    listen: Listen
+    listen: Listen | None = None
     tls: bool = False
     url: Url = ""
     cors_origins: tuple[Origin, ...] = ()
+    target: Target = EMBEDDED
+    exchange_key: Annotated[ExchangeKey, Field(repr=False)] = ""
+    target_ca: Path | None = None
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether live methods go to another backend."""
+        return self.target != EMBEDDED
 
 
 class Operations(_Section):
@@ -145,6 +172,25 @@ class Provider(_Section):
     ca: Path | None = None
 
 
+class NamedProvider(Provider):
+    """One of several identity providers of a VO.
+
+    ``name``: the registry has its subjects under `Registry/Users/USER/Subjects/NAME`.  ``title``: what people
+    read.  ``main``: its subjects are the VO's own, as those of an only provider are.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+    title: str = ""
+    main: bool = False
+
+
+_ONE, _SEVERAL = "one", "several"
+ProvidersOfVO = Annotated[
+    Annotated[Provider, Tag(_ONE)] | Annotated[tuple[NamedProvider, ...], Field(min_length=1), Tag(_SEVERAL)],
+    Discriminator(lambda given: _SEVERAL if isinstance(given, list | tuple) else _ONE),
+]
+
+
 class Auth(_Section):
     """Tokens: ``keys`` is a private JWKS file, made at first start; ``issuer`` is rest.url unless given.
 
@@ -163,7 +209,7 @@ class Auth(_Section):
     client_id: str = "myDIRACClientID"
     redirect_uris: tuple[RedirectUri, ...] = ()
     legacy_exchange_key_hash: Annotated[Digest, Field(repr=False)] = ""
-    providers: dict[str, Provider] = {}
+    providers: dict[str, ProvidersOfVO] = {}
 
 
 class Jobs(_Section):
@@ -254,6 +300,9 @@ class Limits(_Section):
     database_busy_seconds: Annotated[float, Field(gt=0)] = 5.0
     database_statement_seconds: Annotated[float, Field(gt=0)] = 30.0
     database_connections: Annotated[int, Field(gt=0)] = 10
+    upstream_connections: Annotated[int, Field(gt=0)] = 100
+    upstream_wait_seconds: Annotated[float, Field(gt=0)] = 10.0
+    upstream_reply_bytes: Annotated[int, Field(ge=1024)] = 64 * 1024 * 1024
 
     def of_databases(self) -> DatabaseLimits:
         """The part that the databases need."""
@@ -261,6 +310,18 @@ class Limits(_Section):
             busy_seconds=self.database_busy_seconds,
             statement_seconds=self.database_statement_seconds,
             connections=self.database_connections,
+        )
+
+    def of_upstreams(self) -> UpstreamLimits:
+        """The part that is about services that calls are passed through to."""
+        from legacy_rpc.upstream import UpstreamLimits
+
+        return UpstreamLimits(
+            connections=self.upstream_connections,
+            wait_seconds=self.upstream_wait_seconds,
+            seconds=self.call_seconds,
+            reply=self.upstream_reply_bytes,
+            depth=self.depth,
         )
 
     def of_calls(self) -> CallLimits:
@@ -316,6 +377,7 @@ class Config(_Section):
     legacy: Legacy | None = None
     rest: Rest | None = None
     operations: Operations | None = None
+    upstream: Upstreams = {}
     auth: Auth = Auth()
     proxies: Proxies = Proxies()
     jobs: Jobs = Jobs()
@@ -345,14 +407,28 @@ def load_config(path: Path) -> Config:
         raise ConfigError(f"{path}: {_first_problem(error)}") from error
     config = _resolved(config, path.parent)
     _check(config, path)
-    return config
+    return _with_exchange_key(config, path)
+
+
+def _with_exchange_key(config: Config, path: Path) -> Config:
+    """The configuration with the key itself, where a file was named.  Raises ConfigError."""
+    if config.rest is None:
+        return config
+    try:
+        key = exchange_key_of(config.rest.exchange_key, path.parent)
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no text"
+        raise ConfigError(f"{path}: `rest.exchange_key`: the file cannot be read ({reason})") from error
+    except ValueError as error:
+        raise ConfigError(f"{path}: `rest.exchange_key`: {error}") from error
+    return config.model_copy(update={"rest": config.rest.model_copy(update={"exchange_key": key})})
 
 
 def _first_problem(error: ValidationError) -> str:
     # An unknown key first: it is often the misspelt one that is missing.
     problems = sorted(error.errors(include_url=False), key=lambda each: each["type"] != "extra_forbidden")
     problem = problems[0]
-    where = ".".join(str(part) for part in problem["loc"])
+    where = ".".join(str(part) for part in problem["loc"] if part not in (_ONE, _SEVERAL))
     match problem["type"]:
         case "missing":
             return f"`{where}` is missing: add it"
@@ -371,6 +447,8 @@ def _first_problem(error: ValidationError) -> str:
 
 def _keys_at(location: tuple[int | str, ...]) -> list[str]:
     """The keys that a section may have."""
+    if location[:2] == ("auth", "providers"):
+        return list((NamedProvider if _SEVERAL in location else Provider).model_fields)
     section: Any = Config
     for part in location:
         annotation = section.model_fields[part].annotation
@@ -399,11 +477,20 @@ def _resolved(config: Config, base: Path) -> Config:
             and config.tls.model_copy(
                 update={name: base / getattr(config.tls, name) for name in ("certificate", "key", "ca_path")}
             ),
+            "rest": config.rest
+            and config.rest.model_copy(
+                update={"target_ca": base / config.rest.target_ca if config.rest.target_ca else None}
+            ),
             "proxies": config.proxies.model_copy(update={"keys": base / config.proxies.keys}),
             "auth": config.auth.model_copy(
                 update={
                     "keys": base / config.auth.keys,
-                    "providers": {vo: _with_ca(each, base) for vo, each in config.auth.providers.items()},
+                    "providers": {
+                        vo: tuple(_with_ca(each, base) for each in given)
+                        if isinstance(given, tuple)
+                        else _with_ca(given, base)
+                        for vo, given in config.auth.providers.items()
+                    },
                 }
             ),
             "sandboxes": config.sandboxes.model_copy(
@@ -422,7 +509,9 @@ def _with_ca(section: _WithCa, base: Path) -> _WithCa:
 
 def _check(config: Config, path: Path) -> None:
     """What one section needs of another."""
-    if config.legacy is None and config.rest is None:
+    if config.rest is not None:
+        _check_target(config.rest, path)
+    if config.legacy is None and (config.rest is None or config.rest.listen is None):
         raise ConfigError(f"{path}: nothing to serve: add `legacy:` or `rest:`")
     if config.legacy is not None and not config.legacy.wires:
         raise ConfigError(f"{path}: `legacy:` has no wire: add one, as in `dips: {{listen: 0.0.0.0:9130}}`")
@@ -435,9 +524,41 @@ def _check(config: Config, path: Path) -> None:
             file: Path = getattr(config.tls, name)
             if not file.exists():
                 raise ConfigError(f"{path}: `tls.{name}`: {file} is not there")
-    for vo, provider in config.auth.providers.items():
-        _check_authority(provider.ca, f"{path}: `auth.providers.{vo}.ca`")
+    _check_upstreams(config, path)
+    _check_providers(config.auth, path)
     _check_sandboxes(config.sandboxes, path)
+
+
+def _check_target(rest: Rest, path: Path) -> None:
+    if not rest.elsewhere:
+        if rest.listen is None:
+            raise ConfigError(f"{path}: `rest.listen` is missing: add it")
+        for name in ("exchange_key", "target_ca"):
+            if getattr(rest, name):
+                raise ConfigError(
+                    f"{path}: `rest.{name}` is for another `rest.target`: add it, or leave this out"
+                )
+        return
+    if not rest.exchange_key:
+        raise ConfigError(f"{path}: `rest.exchange_key` is missing: `rest.target` gives tokens for it only")
+    if rest.target_ca is not None and not rest.target_ca.is_dir():
+        _check_authority(rest.target_ca, f"{path}: `rest.target_ca`")
+
+
+def _check_upstreams(config: Config, path: Path) -> None:
+    """That no call is passed through to ourselves, and from there again."""
+    if config.legacy is None:
+        return
+    ours = {wire.listen.port for wire in config.legacy.wires.values()}
+    if config.legacy.dips is not None:
+        ours |= set(config.legacy.dips.ports.values())
+    hosts = {config.legacy.public_host, "localhost", "127.0.0.1", "::1"}
+    for service, url in config.upstream.items():
+        parts = urlsplit(url)
+        if parts.hostname in hosts and (parts.port or HTTPS_PORT) in ours:
+            raise ConfigError(
+                f"{path}: `upstream`: {service}: {url} is Wherry itself: name the existing DIRAC service"
+            )
 
 
 def _check_sandboxes(sandboxes: Sandboxes, path: Path) -> None:
@@ -453,6 +574,27 @@ def _check_sandboxes(sandboxes: Sandboxes, path: Path) -> None:
             "or neither to take those of the environment"
         )
     _check_authority(sandboxes.s3.ca, f"{path}: `sandboxes.s3.ca`")
+
+
+def _check_providers(auth: Auth, path: Path) -> None:
+    urls: dict[str, str] = {}
+    for vo, given in auth.providers.items():
+        where = f"{path}: `auth.providers.{vo}"
+        for provider in given if isinstance(given, tuple) else (given,):
+            _check_authority(provider.ca, f"{where}.ca`")
+        if isinstance(given, Provider):
+            continue
+        names = [each.name for each in given]
+        if len({*names}) < len(names):
+            raise ConfigError(f"{where}`: give each provider a name of its own")
+        if sum(each.main for each in given) > 1:
+            raise ConfigError(f"{where}`: only one can be `main`")
+        for each in given:
+            # The registry has subjects by the provider's name, whatever the VO.
+            if urls.setdefault(each.name, each.url) != each.url:
+                raise ConfigError(
+                    f"{where}`: {each.name} is another VO's provider at another `url`: rename one"
+                )
 
 
 def _check_authority(file: Path | None, where: str) -> None:

@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from legacy_rpc.authorisation import Rule, rule_in_force
 from legacy_rpc.messages import Identity
 from legacy_rpc.services.catalogue import all_services
-from migration_plans.routing import decide
+from legacy_rpc.upstream import upstream_url
+from migration_plans.plan import Old, Plan
+from migration_plans.routing import REST, UPSTREAM, Decision, decide
 from shared_db.registry import Registry
 from wherry.build import (
     legacy_catalogue,
@@ -32,12 +34,15 @@ def explained(
     """Lines that say where a call of a method goes, for a caller.  Raises Unexplained, ConfigError."""
     registry = load_registry(config).current
     plan = load_plan(config).current
-    service, name = _method(method)
+    elsewhere = _elsewhere(config, plan, method)
+    service, name = elsewhere or _method(method)
     record = all_services().method(service, name)
-    assert record is not None
     identity = _identity(registry, vo, group, dn)
     yield f"method: {service}.{name}"
     yield f"caller: {identity.username or 'any member'} in group {identity.group}, VO {identity.vo or 'none'}"
+    if elsewhere or record is None:
+        yield f"route: {UPSTREAM} ({upstream_url(config.upstream, service)}, which says who may)"
+        return
     rule = rule_in_force(registry.authorization(service), name, record.rule, hard_coded=record.hard_coded)
     if not rule.admits(identity, registry):
         yield f"route: refused ({_needs(rule, registry)})"
@@ -45,8 +50,28 @@ def explained(
     available = principal_of(identity, registry) is not None
     decision = decide(plan, service, name, token_available=available)
     line = plan.entry(service, name).line
-    yield f"route: {decision.route}"
+    yield f"route: {decision.route}" + _where(config, decision, service)
     yield f"reason: {decision.reason}" + (f" ({config.plan}, line {line})" if line else "")
+
+
+def _elsewhere(config: Config, plan: Plan, text: str) -> tuple[str, str] | None:
+    """Service and method of `System/Component.method`, if it has no record here and is passed through."""
+    service, _, name = text.rpartition(".")
+    record = all_services().method(service, name)
+    if "/" not in service or not (record is None or record.builtin):
+        return None
+    passed = plan.old(service, name) is Old.UPSTREAM and upstream_url(config.upstream, service)
+    return (service, name) if passed else None
+
+
+def _where(config: Config, decision: Decision, service: str) -> str:
+    """Of a call that goes to another program: where to."""
+    if decision.route == REST and config.rest is not None and config.rest.elsewhere:
+        return f" ({config.rest.target}, where it has the routes: `wherry plan check` asks it)"
+    if decision.route != UPSTREAM:
+        return ""
+    url = upstream_url(config.upstream, service)
+    return f" ({url or f'none: name one of {service} under `upstream` in wherry.yaml'})"
 
 
 def _needs(rule: Rule, registry: Registry) -> str:
@@ -123,7 +148,8 @@ def token_for(config: Config, user: str, group: str | None) -> str:
         raise Unexplained(f"{user} is not in group '{group}': name one of {', '.join(groups)} with --group")
     identity = _identity(registry, None, group, next(iter(registry.dns_of(user)), None))
     principal = principal_of(identity, registry)
-    if config.rest is not None and not (config.auth.issuer or config.rest.url or config.rest.listen.port):
+    listen = config.rest.listen if config.rest else None
+    if config.rest is not None and not (config.auth.issuer or config.rest.url or (listen and listen.port)):
         raise Unexplained("the issuer depends on the port that is bound: give auth.issuer or rest.url")
     if principal is None:
         raise Unexplained(f"group '{group}' has no VO, and tokens are a VO's: give it one in the registry")

@@ -31,6 +31,7 @@ from wherry.rest_tls import RestTls
 from wherry.sockets import Sockets
 
 if TYPE_CHECKING:
+    from legacy_rpc.client.tls import HostTls
     from legacy_rpc.front_door import FinishedCall
     from legacy_rpc.servers.tls import ServerTls
 
@@ -78,7 +79,7 @@ class Addresses:
         operations = config.operations
         return cls(
             public_host=legacy.public_host if legacy else "",
-            rest=rest_url(config, sockets.port("rest.listen") if config.rest else 0),
+            rest=rest_url(config, sockets.port("rest.listen") if config.rest and config.rest.listen else 0),
             operations=f"http://{operations.listen.host_in_url}:{sockets.port('operations.listen')}"
             if operations
             else "",
@@ -134,7 +135,7 @@ async def serving(
         if config.legacy is not None:
             old = await doors.enter(_legacy(config, new, addresses, sockets, hook, counted))
             followed.append(old.plan)
-        if config.rest is not None:
+        if config.rest is not None and config.rest.listen is not None:
             routes = new.runner.resources.sandbox_store.routes
             app = make_app(new.runner, RequestMetrics(counted), routes)
             await doors.enter(serving_http(app, sockets["rest.listen"], rest_tls, limits))
@@ -224,7 +225,10 @@ async def _legacy(
     verify = verifier(new.runner.resources.gatekeeper, new.issuer.issuer)
     door = make_door(config, old.front_door, verify, metrics.overhead, tls)
     parts = Parts(door, tls, config.limits, signatures(old.services))
-    async with listening(config, parts, sockets), _following_tls(tls):
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(old.close)
+        await stack.enter_async_context(listening(config, parts, sockets))
+        await stack.enter_async_context(_following_tls(tls, old.host_tls))
         yield old
 
 
@@ -237,7 +241,8 @@ def _check_services(config: Config, old: OldSide) -> None:
     }
     for setting, names in named.items():
         for name in names:
-            if name != EVERY_SERVICE and old.services.service(name) is None:
+            known = old.services.service(name) is not None or old.upstreams.has(name)
+            if name != EVERY_SERVICE and not known:
                 raise ConfigError(f"`{setting}`: no service {name} here")
 
 
@@ -292,20 +297,21 @@ async def _following(files: list[FollowedFile[object]], rest_tls: RestTls | None
 
 
 @asynccontextmanager
-async def _following_tls(tls: ServerTls | None) -> AsyncIterator[None]:
+async def _following_tls(*followed: ServerTls | HostTls | None) -> AsyncIterator[None]:
     """Take up renewed certificates and new CRLs; a thread reads them, for a CRL may be long."""
 
-    async def follow(tls: ServerTls) -> None:
+    async def follow() -> None:
         while True:
             await asyncio.sleep(FOLLOW_TLS_SECONDS)
-            await asyncio.to_thread(tls.refresh)
+            for tls in followed:
+                if tls is not None:
+                    await asyncio.to_thread(tls.refresh)
 
-    task = asyncio.create_task(follow(tls)) if tls else None
+    task = asyncio.create_task(follow())
     try:
         yield
     finally:
-        if task:
-            task.cancel()
+        task.cancel()
 
 
 async def _follow(files: list[FollowedFile[object]], rest_tls: RestTls | None) -> None:
@@ -352,6 +358,17 @@ def stop_signals() -> Iterator[asyncio.Event]:
             loop.remove_signal_handler(number)
 
 
+def settle_memory() -> None:
+    """Have the garbage collector leave alone what was made up to here, and look less often.
+
+    A reply of thousands of rows makes as many objects, none of them garbage; with Python's own threshold a
+    third of the time of such calls went into looking (benchmarks/methods.py).
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
+
+
 async def serve_until_stopped(
     config: Config,
     sockets: Sockets | None = None,
@@ -364,8 +381,6 @@ async def serve_until_stopped(
             addresses = up.addresses
             where = {**addresses.wires, "rest": addresses.rest, "operations": addresses.operations}
             logger.info("ready", extra={"fields": where})
-            # What was made up to here stays: the collector need not look through it again and again.
-            gc.collect()
-            gc.freeze()
+            settle_memory()
             await stopped.wait()
             logger.info("stopping")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 from rest_backend import settings
@@ -19,6 +20,7 @@ def settings_of(given: Config) -> settings.Settings:
         sandboxes=_sandboxes(given.sandboxes),
         pilots=_pilots(given.pilots),
         tasks=_tasks(given.tasks),
+        keeps_proxies=given.legacy is not None,
         http=settings.HttpSettings(
             public_url=given.rest.url if given.rest else "",
             largest_body=given.limits.body_bytes,
@@ -38,8 +40,14 @@ def _auth(auth: config.Auth) -> settings.AuthSettings:
         authorization_flow_lifetime=timedelta(minutes=auth.authorization_flow_minutes),
         pilot_secret_lifetime=timedelta(hours=auth.pilot_secret_hours),
         legacy_exchange_key_hash=auth.legacy_exchange_key_hash,
-        providers={vo: _provider(each) for vo, each in auth.providers.items()},
+        providers={vo: _providers(given) for vo, given in auth.providers.items()},
     )
+
+
+def _providers(given: config.Provider | tuple[config.NamedProvider, ...]) -> tuple[settings.Provider, ...]:
+    if isinstance(given, config.Provider):
+        return (_provider(given),)
+    return tuple(replace(_provider(each), name=each.name, title=each.title, main=each.main) for each in given)
 
 
 def _provider(provider: config.Provider) -> settings.Provider:

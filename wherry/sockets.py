@@ -13,7 +13,7 @@ BACKLOG = 1024
 
 def addresses_of(config: Config) -> Iterator[tuple[str, Address]]:
     """Every setting that names a listener, with where it listens."""
-    if config.rest is not None:
+    if config.rest is not None and config.rest.listen is not None:
         yield "rest.listen", config.rest.listen
     if config.operations is not None:
         yield "operations.listen", config.operations.listen

@@ -3,6 +3,15 @@
 from __future__ import annotations
 
 from adaptor.conversation import Adaptor
+from adaptor.methods import (  # noqa: F401 - they add to JobManager, JobMonitoring, PilotManager, WebApp
+    job_details,
+    job_lists,
+    job_pages,
+    job_submission,
+    pilot_changes,
+    pilot_outputs,
+    pilot_pages,
+)
 from adaptor.methods.job_manager import job_manager
 from adaptor.methods.job_monitoring import job_monitoring
 from adaptor.methods.job_state_update import job_state_update

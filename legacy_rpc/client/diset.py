@@ -10,11 +10,11 @@ from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, S
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypedDict, Unpack
 from urllib.parse import urlsplit
 
 from legacy_rpc.codecs import diset_blocks as blocks
-from legacy_rpc.codecs.diset import ClientConversation
+from legacy_rpc.codecs.diset import ClientConversation, DisetLimits
 from legacy_rpc.codecs.diset_blocks import BLOCK_BYTES, Block, Ended, EndOfFile, Taken
 from legacy_rpc.codecs.diset_transfer import Accepted, ClientTransfer, Say
 from legacy_rpc.codecs.encodings import JENCODE, Encoding
@@ -22,6 +22,8 @@ from legacy_rpc.messages import FILE_TRANSFER, RPC, Failure, PeerError, Proposal
 from legacy_rpc.servers import gently
 
 READ_BYTES = 256 * 1024
+# For a connection, TLS included, as DIRAC's clients have it.
+CONNECT_SECONDS = 10.0
 SCHEMES = {"dips": True, "dip": False}
 
 Source = BinaryIO | AsyncIterable[bytes]
@@ -29,7 +31,43 @@ Sink = BinaryIO | Callable[[bytes], Awaitable[None]]
 
 
 class CallError(Exception):
-    """The call could not be made or was not answered; the text says what to mend."""
+    """The call could not be made or was not answered; the text says what to mend.
+
+    ``sent``: the server may have had the arguments, and may have acted on them.
+    """
+
+    def __init__(self, problem: str, *, sent: bool = False) -> None:
+        super().__init__(problem)
+        self.sent = sent
+
+
+class Disconnected(CallError):
+    """A connection that was kept has ended, and nothing came."""
+
+
+class Said(TypedDict, total=False):
+    """What a client says beside a call; the rest is as DIRAC 9 clients without a configuration say it.
+
+    ``extra_credentials`` is ``hosts``, a group, or the (DN, group) that a trusted host calls for.
+    """
+
+    client_version: str
+    extra_credentials: Any
+    setup: str
+    vo: str
+
+
+def proposed(service: str, action: str, method: str, said: Said) -> Proposal:
+    """What a client proposes to a service."""
+    return Proposal(
+        service,
+        action,
+        method,
+        extra_credentials=said.get("extra_credentials", ""),
+        client_version=said.get("client_version", ""),
+        setup=said.get("setup", "None"),
+        vo=said.get("vo", "unknown"),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +97,9 @@ class Endpoint:
         """Host and port."""
         return f"{self.host}:{self.port}"
 
-    def proposal(self, action: str, method: str, client_version: str) -> Proposal:
-        """What DIRAC 9 clients without a configuration propose."""
-        return Proposal(
-            self.service, action, method, client_version=client_version, setup="None", vo="unknown"
-        )
+    def proposal(self, action: str, method: str, **said: Unpack[Said]) -> Proposal:
+        """What is proposed to the service."""
+        return proposed(self.service, action, method, said)
 
 
 def client_tls(credentials: Path | None, ca_path: Path, key: Path | None = None) -> ssl.SSLContext:
@@ -95,24 +131,39 @@ async def call(
     tls: ssl.SSLContext | None,
     *,
     encoding: Encoding = JENCODE,
-    client_version: str = "",
+    limits: DisetLimits | None = None,
     seconds: float = 600.0,
+    **said: Unpack[Said],
 ) -> dict[str, Any]:
     """The server's ``S_OK`` or ``S_ERROR`` dictionary.  Raises CallError when there is none.
 
-    A ``dip`` service is called without ``tls``.
+    A ``dip`` service is called without ``tls``.  Raises what ``encoding`` raises for arguments that it cannot
+    carry, before anything is sent.
     """
-    proposal = endpoint.proposal(RPC, method, client_version)
-    conversation = ClientConversation(proposal, arguments, encoding)
-    async with _talking(endpoint, seconds):
-        reader, writer = await _open(endpoint, tls)
-        try:
-            writer.write(conversation.start())
-            while conversation.result is None:
-                writer.write(conversation.feed(await _read(endpoint, reader)))
-        finally:
-            writer.transport.abort()
-    return conversation.result
+    encoded = await gently.encode({"OK": True, "Value": list(arguments)}, encoding)
+    proposal = endpoint.proposal(RPC, method, **said)
+    conversation = ClientConversation(proposal, arguments, encoding, limits, encoded=encoded)
+    try:
+        async with _talking(endpoint, seconds):
+            return await _result(endpoint, tls, conversation)
+    except CallError as error:
+        error.sent = conversation.acknowledged
+        raise
+
+
+async def _result(
+    endpoint: Endpoint, tls: ssl.SSLContext | None, conversation: ClientConversation
+) -> dict[str, Any]:
+    reader, writer = await _open(endpoint, tls)
+    try:
+        writer.write(conversation.start())
+        while conversation.result is None:
+            writer.write(conversation.feed(await _read(endpoint, reader)))
+            if conversation.unread:
+                return await gently.finished(conversation.result_in_pieces())
+        return conversation.result
+    finally:
+        writer.transport.abort()
 
 
 async def upload(
@@ -123,8 +174,9 @@ async def upload(
     tls: ssl.SSLContext | None,
     *,
     encoding: Encoding = JENCODE,
-    client_version: str = "",
+    limits: DisetLimits | None = None,
     seconds: float = 600.0,
+    **said: Unpack[Said],
 ) -> dict[str, Any]:
     """Send a file, or with ``BulkFromClient`` a tar stream: what the server said at last.
 
@@ -132,8 +184,8 @@ async def upload(
     blocks; what it raises ends the transfer.  ``seconds`` are those of each step of the server's.  Raises
     CallError.
     """
-    proposal = endpoint.proposal(FILE_TRANSFER, action, client_version)
-    async with _transferring(endpoint, tls, seconds, proposal, information, encoding) as line:
+    proposal = endpoint.proposal(FILE_TRANSFER, action, **said)
+    async with _transferring(endpoint, tls, seconds, proposal, information, encoding, limits) as line:
         md5 = hashlib.md5(usedforsecurity=False)
         if await line.heard() == Accepted():
             async for block in _blocks(source):
@@ -154,26 +206,31 @@ async def download(
     tls: ssl.SSLContext | None,
     *,
     encoding: Encoding = JENCODE,
-    client_version: str = "",
+    limits: DisetLimits | None = None,
     seconds: float = 600.0,
+    **said: Unpack[Said],
 ) -> dict[str, Any]:
     """Receive a file, or with ``BulkToClient`` a tar stream: what the server said at last.
 
     ``information`` is ``[fileId, token]``.  The ``sink`` is written to, or awaited with, every block before
-    the next is asked for; what it raises ends the transfer.  A file with another checksum than the server
-    says is an ``S_ERROR``, as for DIRAC's clients.  ``seconds`` as in ``upload``.  Raises CallError.
+    the next is asked for, and with ``b""`` for an empty file; what it raises ends the transfer.  A file with
+    another checksum than the server says is an ``S_ERROR``, as for DIRAC's clients.  ``seconds`` as in
+    ``upload``.  Raises CallError.
     """
-    proposal = endpoint.proposal(FILE_TRANSFER, action, client_version)
-    async with _transferring(endpoint, tls, seconds, proposal, information, encoding) as line:
+    proposal = endpoint.proposal(FILE_TRANSFER, action, **said)
+    async with _transferring(endpoint, tls, seconds, proposal, information, encoding, limits) as line:
         md5 = hashlib.md5(usedforsecurity=False)
-        intact = True
+        intact, empty = True, True
         while (event := await line.heard()) is not None:
             match event:
                 case Block(data):
+                    empty = False
                     await gently.update(md5, data)
                     await _give(sink, data)
                     line.send(line.conversation.take())
                 case EndOfFile(checksum):
+                    if empty:  # which is another thing than no file
+                        await _give(sink, b"")
                     intact = checksum == md5.hexdigest() or not blocks.is_checked(information)
                 case Ended():
                     line.send(line.conversation.take())
@@ -187,12 +244,13 @@ async def list_bulk(
     tls: ssl.SSLContext | None,
     *,
     encoding: Encoding = JENCODE,
-    client_version: str = "",
+    limits: DisetLimits | None = None,
     seconds: float = 600.0,
+    **said: Unpack[Said],
 ) -> dict[str, Any]:
     """The names of the files in a bulk; ``information`` is ``[bulkId, token]``.  Raises CallError."""
-    proposal = endpoint.proposal(FILE_TRANSFER, blocks.LISTING, client_version)
-    async with _transferring(endpoint, tls, seconds, proposal, information, encoding) as line:
+    proposal = endpoint.proposal(FILE_TRANSFER, blocks.LISTING, **said)
+    async with _transferring(endpoint, tls, seconds, proposal, information, encoding, limits) as line:
         return await line.result()
 
 
@@ -240,7 +298,11 @@ async def _open(
     if endpoint.secure and tls is None:
         raise CallError(f"{endpoint.where} cannot be called: dips needs a proxy and a CA directory")
     context = tls if endpoint.secure else None
-    reader, writer = await asyncio.open_connection(endpoint.host, endpoint.port, ssl=context)
+    try:
+        async with asyncio.timeout(CONNECT_SECONDS):
+            reader, writer = await asyncio.open_connection(endpoint.host, endpoint.port, ssl=context)
+    except TimeoutError as error:
+        raise CallError(f"{endpoint.where} took no connection within {CONNECT_SECONDS:g} s") from error
     writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return reader, writer
 
@@ -307,12 +369,17 @@ async def _transferring(
     proposal: Proposal,
     information: Sequence[Any],
     encoding: Encoding,
+    limits: DisetLimits | None,
 ) -> AsyncIterator[_Line]:
     async with _talking(endpoint, seconds):
         reader, writer = await _open(endpoint, tls)
+    conversation = ClientTransfer(proposal, information, encoding, limits)
+    line = _Line(endpoint, seconds, conversation, reader, writer)
     try:
-        line = _Line(endpoint, seconds, ClientTransfer(proposal, information, encoding), reader, writer)
-        line.send(line.conversation.start())
+        line.send(conversation.start())
         yield line
+    except CallError as error:
+        error.sent = conversation.acknowledged
+        raise
     finally:
         writer.transport.abort()

@@ -70,9 +70,9 @@ def decode(data: bytes, *, max_depth: int = MAX_DEPTH) -> Any:
     return in_one_go(decode_in_pieces(data, max_depth=max_depth))
 
 
-def decode_in_pieces(data: bytes, *, max_depth: int = MAX_DEPTH) -> Steps[Any]:
+def decode_in_pieces(data: bytes, *, max_depth: int = MAX_DEPTH, max_values: int = MAX_VALUES) -> Steps[Any]:
     """``decode`` as a generator that returns the value, and yields after every millisecond or so of work."""
-    return _reading(data.decode("latin-1"), min(max_depth, MAX_DEPTH))
+    return _reading(data.decode("latin-1"), min(max_depth, MAX_DEPTH), max_values)
 
 
 class _Memory(dict[str, Any]):
@@ -216,7 +216,7 @@ class _Mark:
     make: Callable[[list[Any]], Any]
 
 
-def _reading(text: str, max_depth: int) -> Steps[Any]:
+def _reading(text: str, max_depth: int, max_values: int) -> Steps[Any]:
     """Reads the value of a message.
 
     Containers that lie inside each other are kept on a stack, not on Python's.
@@ -230,8 +230,8 @@ def _reading(text: str, max_depth: int) -> Steps[Any]:
                 yield
             tokens, end = _next_tokens(text, end)
             count += len(tokens)
-            if count > MAX_VALUES:
-                raise PeerError(f"DEncode: a message of more than {MAX_VALUES} values")
+            if count > max_values:
+                raise PeerError(f"DEncode: a message of more than {max_values} values")
             left = iter(tokens)
             for value in map(_VALUES.__getitem__, left):
                 if type(value) is not _Mark:

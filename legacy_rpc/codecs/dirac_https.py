@@ -21,6 +21,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from legacy_rpc.codecs import jencode
+from legacy_rpc.codecs.diset import DisetLimits, result_of
 from legacy_rpc.codecs.steps import Steps, in_one_go
 from legacy_rpc.messages import RPC, PeerError, Proposal
 
@@ -440,9 +441,7 @@ def write_form(proposal: Proposal, arguments: Sequence[Any], *, raw: bool = Fals
     return urlencode(fields).encode()
 
 
-def read_result(body: bytes) -> dict[str, Any]:
-    """The dictionary that an answer of status 200 holds.  Raises PeerError."""
-    result = jencode.decode(body)
-    if not isinstance(result, dict) or "OK" not in result:
-        raise PeerError("The server's message is no S_OK or S_ERROR")
-    return result
+def read_result(body: bytes, limits: DisetLimits) -> Steps[dict[str, Any]]:
+    """The dictionary that an answer of status 200 holds, piece by piece.  Raises PeerError."""
+    result = yield from jencode.decode_in_pieces(body, max_depth=limits.depth, max_values=limits.values)
+    return result_of(result)

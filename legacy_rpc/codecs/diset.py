@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from legacy_rpc.codecs import diset_blocks as blocks
+from legacy_rpc.codecs.dencode import MAX_VALUES
 from legacy_rpc.codecs.diset_blocks import Block, Ended, EndOfFile, Taken
 from legacy_rpc.codecs.encodings import (
     JENCODE,
@@ -45,13 +46,14 @@ class DisetLimits:
     """The largest payloads, in bytes, and the deepest nesting that a peer may send.
 
     A real proposal is under 1 KiB; arguments hold JDLs of hundreds of jobs at most.  ``transfer`` is the
-    largest file, or bulk of files.
+    largest file, or bulk of files; ``values`` is how many values a client takes in a result.
     """
 
     proposal: int = 64 * 1024
     message: int = 16 * 1024 * 1024
     depth: int = 200
     transfer: int = 1024 * 1024 * 1024
+    values: int = MAX_VALUES
 
 
 @dataclass(frozen=True, slots=True)
@@ -413,6 +415,13 @@ def _proposal(value: Any) -> Proposal:
             raise PeerError("Invalid action proposal")
 
 
+def result_of(message: Any) -> dict[str, Any]:
+    """A server's message, if it is an ``S_OK`` or ``S_ERROR``.  Raises PeerError."""
+    if not isinstance(message, dict) or "OK" not in message:
+        raise PeerError("The server's message is no S_OK or S_ERROR")
+    return message
+
+
 def proposal_value(proposal: Proposal) -> list[Any]:
     """What a client proposes, as it is sent."""
     where = [proposal.service, proposal.setup, proposal.vo]
@@ -420,7 +429,11 @@ def proposal_value(proposal: Proposal) -> list[Any]:
 
 
 class ClientConversation:
-    """One call, seen by the client: send ``start()``, then what ``feed`` returns, until the ``result``."""
+    """One call, seen by the client: send ``start()``, then what ``feed`` returns, until the ``result``.
+
+    A large result is ``unread`` instead: ``result_in_pieces`` reads it.  ``encoded``: the arguments' message,
+    where it has been encoded before.
+    """
 
     def __init__(
         self,
@@ -428,14 +441,18 @@ class ClientConversation:
         arguments: Sequence[Any],
         encoding: Encoding = JENCODE,
         limits: DisetLimits | None = None,
+        *,
+        encoded: Sequence[bytes] = (),
     ) -> None:
         self._proposal = proposal
         self._arguments = list(arguments)
+        self._encoded_arguments = encoded
         self._encoding = encoding
-        self._depth = (limits or DisetLimits()).depth
-        self._reader = FrameReader((limits or DisetLimits()).message)
-        self._acknowledged = False
+        self._limits = limits or DisetLimits()
+        self._reader = FrameReader(self._limits.message)
+        self.acknowledged = False
         self.result: dict[str, Any] | None = None
+        self.unread = b""
 
     def start(self) -> bytes:
         """The proposal."""
@@ -445,18 +462,32 @@ class ClientConversation:
         """Take what the transport received; returns what is to be sent.  Raises PeerError."""
         self._reader.feed(data)
         out = b""
-        while self.result is None and (received := self._reader.next_frame()):
-            message, _ = decode_any(received.payload, self._depth)
-            if not isinstance(message, dict) or "OK" not in message:
-                raise PeerError("The server's message is no S_OK or S_ERROR")
+        while self.result is None and not self.unread and (received := self._reader.next_frame()):
+            if self.acknowledged and not received.keep_alive and len(received.payload) > LIGHT_BYTES:
+                self.unread = received.payload
+                break
+            message = result_of(decode_any(received.payload, self._limits.depth)[0])
             if received.keep_alive:
                 out += self._pong(message.get("Value"))
-            elif not self._acknowledged and message["OK"]:
-                self._acknowledged = True
-                out += self._encoded(self._arguments)
+            elif not self.acknowledged and message["OK"]:
+                self.acknowledged = True
+                out += self._given()
             else:
                 self.result = message
         return out
+
+    def result_in_pieces(self) -> Steps[dict[str, Any]]:
+        """Read the large result: yields after every piece of work, returns it.  Raises PeerError."""
+        limits = self._limits
+        message, _ = yield from decode_any_in_pieces(self.unread, limits.depth, limits.values)
+        self.unread = b""
+        self.result = result_of(message)
+        return self.result
+
+    def _given(self) -> bytes:
+        if not self._encoded_arguments:
+            return self._encoded(self._arguments)
+        return b"".join(framed(self._encoded_arguments))
 
     def _pong(self, value: Any) -> bytes:
         ping = read_ping(value)

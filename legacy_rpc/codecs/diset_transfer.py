@@ -16,6 +16,7 @@ from legacy_rpc.codecs.diset import (
     keep_alive,
     proposal_value,
     read_ping,
+    result_of,
 )
 from legacy_rpc.codecs.diset_blocks import Block, Ended, EndOfFile, Taken
 from legacy_rpc.codecs.encodings import JENCODE, Encoding, decode_any
@@ -74,6 +75,11 @@ class ClientTransfer:
     def start(self) -> bytes:
         """The proposal."""
         return self._s_ok(proposal_value(self._proposal))
+
+    @property
+    def acknowledged(self) -> bool:
+        """Whether the server let us in: it may have had the information list."""
+        return self._stage is not _Stage.ACKNOWLEDGEMENT
 
     def feed(self, data: bytes) -> None:
         """Take what the transport received; after the result nothing more is kept."""
@@ -147,10 +153,7 @@ class ClientTransfer:
         self._reader.largest = self._limits.message
 
     def _message(self, payload: bytes) -> dict[str, Any]:
-        message, _ = decode_any(payload, self._limits.depth)
-        if not isinstance(message, dict) or "OK" not in message:
-            raise PeerError("The server's message is no S_OK or S_ERROR")
-        return message
+        return result_of(decode_any(payload, self._limits.depth)[0])
 
     def take(self) -> bytes:
         """The block, or word that there is no file, is taken."""

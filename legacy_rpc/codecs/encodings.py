@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from legacy_rpc.codecs import dencode, jencode
-from legacy_rpc.codecs.dencode import MAX_DEPTH
+from legacy_rpc.codecs.dencode import MAX_DEPTH, MAX_VALUES
 from legacy_rpc.codecs.steps import Steps
 from legacy_rpc.messages import Failure, PeerError
 
@@ -25,7 +25,9 @@ class Decode(Protocol):
 class DecodeInPieces(Protocol):
     """The same in pieces of a millisecond or so: yields after each, and returns the value."""
 
-    def __call__(self, data: bytes, *, max_depth: int = MAX_DEPTH) -> Steps[Any]: ...
+    def __call__(
+        self, data: bytes, *, max_depth: int = MAX_DEPTH, max_values: int = MAX_VALUES
+    ) -> Steps[Any]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,13 +77,17 @@ def decode_any(data: bytes, max_depth: int = MAX_DEPTH) -> tuple[Any, Encoding]:
         raise
 
 
-def decode_any_in_pieces(data: bytes, max_depth: int = MAX_DEPTH) -> Steps[tuple[Any, Encoding]]:
+def decode_any_in_pieces(
+    data: bytes, max_depth: int = MAX_DEPTH, max_values: int = MAX_VALUES
+) -> Steps[tuple[Any, Encoding]]:
     """``decode_any`` as a generator that returns the same, and yields after every piece of work."""
     encoding = detect(data)
     try:
-        return (yield from encoding.decode_in_pieces(data, max_depth=max_depth)), encoding
+        value = yield from encoding.decode_in_pieces(data, max_depth=max_depth, max_values=max_values)
+        return value, encoding
     except PeerError:
         if encoding is DENCODE:
             with suppress(PeerError):
-                return (yield from JENCODE.decode_in_pieces(data, max_depth=max_depth)), JENCODE
+                value = yield from JENCODE.decode_in_pieces(data, max_depth=max_depth, max_values=max_values)
+                return value, JENCODE
         raise

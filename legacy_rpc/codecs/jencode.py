@@ -47,20 +47,20 @@ def decode(data: bytes, *, max_depth: int = MAX_DEPTH) -> Any:
     ``__dCls`` is not ``dt``, ``date`` or ``b64`` stays the dict it is; no class is ever looked up.
     Raises PeerError for anything malformed, for text that is not utf-8, and for more than a million values.
     """
-    return in_one_go(_reading(data, max_depth, _ONE_GO))
+    return in_one_go(_reading(data, max_depth, MAX_VALUES, _ONE_GO))
 
 
-def decode_in_pieces(data: bytes, *, max_depth: int = MAX_DEPTH) -> Steps[Any]:
+def decode_in_pieces(data: bytes, *, max_depth: int = MAX_DEPTH, max_values: int = MAX_VALUES) -> Steps[Any]:
     """``decode`` as a generator that returns the value, and yields after every millisecond or so of work."""
-    return _reading(data, max_depth, _WINDOW)
+    return _reading(data, max_depth, max_values, _WINDOW)
 
 
-def _reading(data: bytes, max_depth: int, most: int) -> Steps[Any]:
+def _reading(data: bytes, max_depth: int, max_values: int, most: int) -> Steps[Any]:
     """Reads text of ``most`` characters by Python's own decoder alone."""
     try:
         text = data.removeprefix(_BOM).decode("utf-8").strip(_WHITESPACE)
         if len(text) > most:
-            return (yield from _LongText(text, max_depth).whole())
+            return (yield from _LongText(text, max_depth, max_values).whole())
         _refuse_deep(data, max_depth)
         value, end = _DECODER.raw_decode(text)
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
@@ -173,9 +173,10 @@ class _LongText:
     only the arrays and objects that are larger, item by item, here.
     """
 
-    def __init__(self, text: str, max_depth: int) -> None:
+    def __init__(self, text: str, max_depth: int, max_values: int) -> None:
         self._text = text
         self._max_depth = max_depth
+        self._max_values = max_values
         self._at = 0
         self._window = ""
         self._start = 0  # of the window
@@ -261,8 +262,8 @@ class _LongText:
         """Count what was read of it, and begin the next."""
         read = self._window[: self._at - self._start]
         self._count += len(_structure(read.encode()))
-        if self._count > MAX_VALUES:
-            raise PeerError(f"JSON: a message of more than {MAX_VALUES} values")
+        if self._count > self._max_values:
+            raise PeerError(f"JSON: a message of more than {self._max_values} values")
         self._start = self._at
 
     def _wrong(self) -> PeerError:

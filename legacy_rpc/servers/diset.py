@@ -153,7 +153,12 @@ class DisetProtocol(SecureProtocol):
             self.transport.write(data)
 
     def _admit(self, proposal: Proposal) -> None:
-        self._proposal = proposal = replace(proposal, wire=self._server.wire, peer=self.peer)
+        self._proposal = proposal = replace(
+            proposal,
+            wire=self._server.wire,
+            peer=self.peer,
+            encoding=self.conversation.encoding.name,
+        )
         try:
             self._identity = self._server.door.admit(proposal, self._credential)
         except Failure as failure:

@@ -25,7 +25,7 @@ def add_builtin_methods(service: Service) -> None:
 
 
 async def ping(context: Context) -> dict[str, Any]:
-    """That the service lives, since when, and how busy its host is; times are naive UTC."""
+    """Answers version, time, uptimes, load, name, URL and processor times. Times are naive UTC."""
     now = datetime.now(UTC)
     spent = os.times()
     return {
@@ -56,10 +56,12 @@ def _host_uptime() -> int:
 
 
 async def whoami(context: Context) -> dict[str, Any]:
-    """Who the caller is, as the service sees it."""
+    """Answers what the service sees of the caller: `DN`, `group`, `username`, `properties`, `subject`,
+    `issuer`, `secondsLeft` and more.
+    """
     return credentials_of(context.call.identity, context.registry.current)
 
 
 async def echo(_context: Context, text: str) -> str:
-    """The same text."""
+    """Answers the same text."""
     return text

@@ -105,15 +105,23 @@ class Bundler:
         return made[1]
 
 
-bundle_delivery = Service("Framework/BundleDelivery", handler_class="BundleDeliveryHandlerMixin")
+bundle_delivery = Service(
+    "Framework/BundleDelivery",
+    handler_class="BundleDeliveryHandlerMixin",
+    about="""\
+The directory `tls: ca_path`, for clients that keep theirs up to date. Native only. What it sends is made
+when the directory changes.""",
+)
 _bundler = Bundler()
 
 
 @bundle_delivery.transfer("ToClient")
 async def toClient(context: Context, fileId: Any, token: Any = "") -> str | None:
-    """Send ``CAs`` or ``CRLs``: the name alone gives one file of PEM texts, ``[name, version]`` a tar.gz.
-
-    Answers the version, and sends nothing if it is the client's.
+    """`["CAs", version]` sends a tar.gz of the authorities' certificates and signing policies, `["CRLs",
+    version]` one of the CRLs, and answers its version, an MD5; nothing is sent if the client's version is
+    the same. The plain names `"CAs"` and `"CRLs"` send one PEM file, and answer None. Files with a private
+    key are left out. In a tar.gz files keep their times: `dirac-proxy-init` fetches CRLs again that are
+    older than a few days.
     """
     assert context.call.outgoing is not None
     if isinstance(fileId, str) and fileId in BUNDLES:
@@ -132,9 +140,11 @@ async def toClient(context: Context, fileId: Any, token: Any = "") -> str | None
     return bundle.version
 
 
-@bundle_delivery.method()
+@bundle_delivery.method(until="8.0")
 async def getListOfBundles(context: Context) -> dict[str, tuple[str | None, bytes | None]]:
-    """``{name: (version, tar.gz)}``, ``(None, None)`` for an empty one; releases up to 8.0 have it."""
+    """Answers `{name: (version, tar.gz)}`; `(None, None)` where there is nothing. Only releases up to 8.0
+    have it.
+    """
     bundles = {name: await _bundle(context, name) for name in BUNDLES}
     return {name: (each.version, each.archive) if each else (None, None) for name, each in bundles.items()}
 

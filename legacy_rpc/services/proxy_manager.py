@@ -57,7 +57,15 @@ CONTENTS_COLUMNS = {"UserName": "username", "UserDN": "user_dn", "ExpirationTime
 LOG = ("Action", "IssuerDN", "IssuerGroup", "TargetDN", "TargetGroup", "Timestamp")
 LOG_COLUMNS = dict(zip((name.lower() for name in LOG), proxies.LOG_COLUMNS, strict=True))
 
-proxy_manager = Service("Framework/ProxyManager", handler_class="ProxyManagerHandlerMixin")
+proxy_manager = Service(
+    "Framework/ProxyManager",
+    handler_class="ProxyManagerHandlerMixin",
+    about="""\
+Proxies that users leave here, so that services and pilots can act for them. Native only. They are kept
+without a group, one per DN, in Wherry's own tables; their keys are encrypted:
+[0010](../decisions/0010-proxies.md). What differs from DIRAC 9.1.22 stands there too. Ends of proxies are
+naive UTC.""",
+)
 
 
 # --- leaving a proxy here
@@ -69,7 +77,9 @@ async def requestDelegationUpload(
     requestedUploadTime: Any = None,
     diracGroup: Any = None,
 ) -> dict[str, Any]:
-    """``{"id", "request"}``: a certificate request (PEM), to be signed by the caller's proxy within 300 s."""
+    """Makes a key of 2048 bits and answers `{"id": …, "request": …}`, a certificate request in PEM that is
+    good for 300 s and one proxy. The arguments are those of releases before 8 and are not heeded.
+    """
     seal, dn = _seal(context), _user(context).dn
     made = await asyncio.to_thread(new_request)
     sealed = seal.close(made.key, _request_of(dn))
@@ -80,10 +90,12 @@ async def requestDelegationUpload(
 
 @proxy_manager.method(int, str, write=Write.CREATE)
 async def completeDelegationUpload(context: Context, requestId: int, pemChain: str) -> dict[str, Any]:
-    """Store the proxy signed for a request; answers as ``getUserProxiesInfo``.
+    """Stores the proxy that was signed for a request, and answers as `getUserProxiesInfo`. If one is stored
+    that ends later, that one stays.
 
-    It must be the caller's own, full, without group or VOMS attributes and last an hour; of two the longer
-    one is kept.
+    The chain must be for the request's key, the caller's own, lead to an authority in `tls: ca_path` step
+    by step, be valid now and for an hour more, not be revoked (`tls: crls`), and have neither a group nor
+    VOMS attributes nor be limited. Else the error says which; the request stays good.
     """
     seal, user = _seal(context), _user(context)
     async with context.databases.unit_of_work() as work:
@@ -138,7 +150,7 @@ def _check_kept(proved: Credential, user: Identity) -> None:
 
 @proxy_manager.method()
 async def getUserProxiesInfo(context: Context) -> dict[str, Any]:
-    """``{DN: end}`` of the caller's proxies, ``{DN: {"": end}}`` for clients before 9; ends are naive UTC."""
+    """Answers `{DN: end}` of the caller's proxies; to clients of 7.3 and 8.0 `{DN: {"": end}}`."""
     dns = context.registry.current.dns_of(context.call.identity.username)
     async with context.databases.unit_of_work() as work:
         return _info(await proxies.list_proxies(work, dns=dns), context.call)
@@ -146,9 +158,9 @@ async def getUserProxiesInfo(context: Context) -> dict[str, Any]:
 
 @proxy_manager.method()
 async def getRegisteredUsers(context: Context, validSecondsRequired: Any = 0) -> list[dict[str, Any]]:
-    """``[{"Name", "DN", "expirationtime"}]`` of the proxies that last so long.
-
-    Without ProxyManagement only one's own.  Clients before 9 read ``group`` and ``persistent`` too.
+    """Answers `[{"Name": …, "DN": …, "expirationtime": …}]` of the proxies that last longer than so many
+    seconds; without `ProxyManagement` only the caller's own. Clients of 7.3 and 8.0 get `group` (empty) and
+    `persistent` too.
     """
     try:
         seconds = int(validSecondsRequired)
@@ -171,7 +183,11 @@ _MOST_SECONDS = 100 * 365 * 86400
 async def getContents(
     context: Context, selDict: dict[str, Any], sortDict: Sequence[Any], start: int, limit: int
 ) -> dict[str, Any]:
-    """``{"ParameterNames", "Records", "TotalRecords"}`` of the proxies; without ProxyManagement one's own."""
+    """Answers `{"ParameterNames": ("UserName", "UserDN", "ExpirationTime"), "Records": …, "TotalRecords":
+    …}`; without `ProxyManagement` only the caller's own. Clients of 7.3 and 8.0 get `UserGroup` (empty) and
+    `PersistentFlag` (False) too, third and fifth. `selDict` has values, or lists of them, for `UserName`
+    and `UserDN`; `sortDict` is `[[name, "ASC" or "DESC"], …]`; `limit` 0 means all.
+    """
     order = _order_of_contents(sortDict)
     if "ExpirationTime" in selDict:
         raise Failure("Proxies cannot be selected by ExpirationTime")
@@ -198,9 +214,9 @@ async def getContents(
 async def getLogContents(
     context: Context, selDict: dict[str, Any], sortDict: Sequence[Any], start: int, limit: int
 ) -> dict[str, Any]:
-    """``{"ParameterNames", "Records", "TotalRecords"}`` of the log; ``TotalRecords`` counts without limit.
-
-    ``selDict``: lists by column, and ``beforeDate`` and ``afterDate``.
+    """Answers the same of the log: `Action`, `IssuerDN`, `IssuerGroup`, `TargetDN`, `TargetGroup`,
+    `Timestamp`. Logged are `store proxy`, `download proxy` and `delete proxy`. `selDict` has lists by
+    column, and the texts `beforeDate` and `afterDate`. `TotalRecords` counts without `limit`.
     """
     having = {}
     for name, value in selDict.items():
@@ -217,14 +233,16 @@ async def getLogContents(
     return {"ParameterNames": LOG, "Records": records, "TotalRecords": total}
 
 
-@proxy_manager.method(str, str, [str, type(None), bool])
+@proxy_manager.method(str, str, [str, type(None), bool], since="8.0")
 async def getStoredProxyStrength(
     context: Context,
     userDN: str,
     userGroup: Any = None,
     vomsAttr: Any = None,
 ) -> int:
-    """The bits of the stored proxy's key, so that clients ask with a key as strong."""
+    """Answers the bits of the stored proxy's key. None stored is error 1101. Group and attribute are not
+    heeded.
+    """
     return strength((await _stored(context, userDN)).chain)
 
 
@@ -235,10 +253,14 @@ async def getStoredProxyStrength(
 async def getProxy(
     context: Context, userDN: str, userGroup: str, requestPem: str, requiredLifetime: int
 ) -> str:
-    """A proxy of a user in a group for the key of a request, as PEM without key.
+    """Signs the request with the stored proxy of a user, and adds the group: PEM without a key. It lasts
+    half as long again as asked for, but no longer than the stored one; if that ends too soon, or there is
+    none, that is error 1101.
 
-    It lasts up to 1.5 times as long as asked for, no longer than the stored one.  It is limited unless the
-    caller has FullDelegation, or if the request says so.
+    With `FullDelegation` the proxy is full, unless the request's name is `limited proxy`. With
+    `LimitedDelegation` it is limited. With `PrivateLimitedDelegation` it is limited and the caller's own,
+    with a group that has this property too. The user must be in the group, and the group must not have
+    `DownloadableProxy = no`.
     """
     limited = _only_limited(context, userDN, userGroup)
     seal = _seal(context)
@@ -268,16 +290,19 @@ async def getVOMSProxy(
     requiredLifetime: int,
     vomsAttribute: Any = None,
 ) -> NoReturn:
-    """Refused: no VOMS server is asked from here, and stored proxies have no attributes."""
+    """Refused: Wherry asks no VOMS server. A group without `VOMSRole` is said to have no mapping, as in
+    DIRAC.
+    """
     _only_limited(context, userDN, userGroup)
     raise _no_voms(context, userGroup, vomsAttribute)
 
 
-@proxy_manager.method(write=Write.CREATE)
+@proxy_manager.method(write=Write.CREATE, since="9.0")
 async def exchangeProxyForToken(context: Context) -> dict[str, Any]:
-    """Tokens of the new side for the caller: the keys of DiracX's token response.
-
-    The refresh token ends with the proxy.
+    """Answers `{"access_token": …, "expires_in": …, "token_type": "Bearer", "refresh_token": …}` for the
+    new side, in the caller's group and VO. The refresh token ends with the proxy. Refused for callers with
+    a token, for hosts, for a group without a VO, and for the VOs in `/DiracX/DisabledVOs` of the registry
+    file.
     """
     caller = _user(context)
     # With one token after the other a caller would stay in for ever, whatever becomes of the certificate.
@@ -301,13 +326,17 @@ async def exchangeProxyForToken(context: Context) -> dict[str, Any]:
 
 @proxy_manager.method(str, write=Write.IDEMPOTENT)
 async def deleteProxy(context: Context, userDN: str, userGroup: Any = "") -> None:
-    """Remove the proxy of a DN, if there is one: one's own, or any with ProxyManagement."""
+    """Removes the proxy of a DN, if there is one: one's own, or with `ProxyManagement` any. The group,
+    which releases before 9.1 send, is not heeded.
+    """
     await _delete(context, [userDN])
 
 
 @proxy_manager.method(list, write=Write.IDEMPOTENT)
 async def deleteProxyBundle(context: Context, idList: list[Any]) -> int:
-    """Remove the proxies of DNs, or of pairs of DN and group, all or none; returns how many were named."""
+    """Removes the proxies of several DNs, or pairs of DN and group, all or none; answers how many were
+    named.
+    """
     dns = [each[0] if isinstance(each, list | tuple) and each else each for each in idList]
     if not all(isinstance(dn, str) for dn in dns):
         raise Failure("Could not delete some proxies: name them by DN, or by DN and group")
@@ -331,31 +360,33 @@ async def _delete(context: Context, dns: Collection[str]) -> None:
 # --- what releases before 9 have
 
 
-@proxy_manager.method(str, str, bool, write=Write.IDEMPOTENT, authorization=(MANAGEMENT,))
+@proxy_manager.method(str, str, bool, write=Write.IDEMPOTENT, authorization=(MANAGEMENT,), until="8.0")
 async def setPersistency(
     context: Context,
     userDN: str,
     userGroup: str,
     persistentFlag: bool,
 ) -> NoReturn:
-    """Refused: nothing renews proxies here."""
+    """Refused: nothing renews proxies here. Only releases before 9 have it."""
     raise Failure(
         f"The proxy of {userDN} cannot be made persistent: it is kept until it ends, for all groups"
     )
 
 
-@proxy_manager.method(str, str, int, write=Write.CREATE)
+@proxy_manager.method(str, str, int, write=Write.CREATE, until="8.0")
 async def generateToken(
     _context: Context,
     requesterDN: str,
     requesterGroup: str,
     tokenUses: int,
 ) -> NoReturn:
-    """Refused."""
+    """Refused: there are no proxy tokens; `getProxy` with a Delegation property does without. Only releases
+    before 9 have it.
+    """
     raise _no_proxy_tokens()
 
 
-@proxy_manager.method(str, str, str, int, str, write=Write.APPEND, authorization=DELEGATION)
+@proxy_manager.method(str, str, str, int, str, write=Write.APPEND, authorization=DELEGATION, until="8.0")
 async def getProxyWithToken(
     _context: Context,
     userDN: str,
@@ -364,11 +395,13 @@ async def getProxyWithToken(
     requiredLifetime: int,
     token: str,
 ) -> NoReturn:
-    """Refused."""
+    """Refused, likewise."""
     raise _no_proxy_tokens()
 
 
-@proxy_manager.method(str, str, str, int, [str, type(None)], write=Write.APPEND, authorization=DELEGATION)
+@proxy_manager.method(
+    str, str, str, int, [str, type(None)], write=Write.APPEND, authorization=DELEGATION, until="8.0"
+)
 async def getVOMSProxyWithToken(
     _context: Context,
     userDN: str,
@@ -378,7 +411,7 @@ async def getVOMSProxyWithToken(
     token: Any,
     vomsAttribute: Any = None,
 ) -> NoReturn:
-    """Refused."""
+    """Refused, likewise."""
     raise _no_proxy_tokens()
 
 

@@ -6,18 +6,23 @@ context, are the legacy signature.
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
 from legacy_rpc.authorisation import Rule
 from legacy_rpc.messages import Call, Errno, Failure, Identity, Release, Reply, Write, transfer_name
+from legacy_rpc.services.sandbox_files import SandboxFiles
+from legacy_rpc.upstream import no_upstream
 from shared_db.connection import Databases, again
-from shared_db.errors import DataError, Unavailable
+from shared_db.errors import DataError, InvalidValue, Unavailable
 from shared_db.registry import Registry, RegistryFile
-from shared_db.rules.refusals import Refusal, UnfitArgument
+from shared_db.rules.pilot_logs import PilotLimits
+from shared_db.rules.refusals import Refusal, UnfitArgument, of_value
 from shared_db.sealing import Seal
 
 # The oldest release whose clients are served.
@@ -69,13 +74,31 @@ async def _no_tokens(_identity: Identity) -> TokenPair:
 
 
 @dataclass(frozen=True, slots=True)
+class PassedThrough:
+    """What goes to existing services elsewhere: those that are ``named``, and others that ``passes`` says.
+
+    ``since``: when the plan that says so was written, None: nothing is ever passed through.
+    """
+
+    named: Sequence[str]
+    passes: Callable[[str], bool]
+    since: Callable[[], datetime | None]
+
+
+NOTHING_PASSED = PassedThrough((), lambda _service: False, lambda: None)
+
+
+@dataclass(frozen=True, slots=True)
 class Common:
     """What native handlers may use, whoever calls.
 
     ``public_url`` tells where clients reach a service, ``rest_url`` the new side (empty: nowhere).
     ``issue_tokens`` raises Failure for a caller who can have none.  ``ca_path`` is the directory of trusted
-    authorities.  ``seal`` keeps the keys of uploaded proxies; None: proxies are not kept here.
-    ``check_revoked`` raises PeerError for a chain, DER up to the root, in which a certificate was revoked.
+    authorities.  ``passed``: what goes to existing services elsewhere.  ``seal`` keeps the keys of uploaded
+    proxies; None: proxies are not kept here.  ``check_revoked`` raises PeerError for a chain, DER up to the
+    root, in which a certificate was revoked.  ``optimise``: submitted jobs go to Waiting at once; not, where
+    DIRAC's own optimisers run.  ``pilots``: how much is kept of what pilots write.
+    ``sandboxes``: where their files are; None: sandboxes are not kept here.
     """
 
     databases: Databases
@@ -83,9 +106,13 @@ class Common:
     public_url: Callable[[str], str]
     rest_url: str = ""
     issue_tokens: Callable[[Identity], Awaitable[TokenPair]] = _no_tokens
+    passed: PassedThrough = NOTHING_PASSED
     ca_path: Path | None = None
     seal: Seal | None = None
     check_revoked: Callable[[Sequence[bytes]], None] = nothing_revoked
+    optimise: bool = True
+    pilots: PilotLimits = field(default_factory=PilotLimits)
+    sandboxes: SandboxFiles | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,24 +145,26 @@ H = TypeVar("H", bound=Handler)
 class Method:
     """The one record of a legacy method: argument types, authorisation, write class, native handler.
 
-    ``required`` names the arguments that must be given, ``accepted`` is how many can be.  ``hard_coded``:
-    the rule is the method's own, so the registry's ``Default`` does not replace it.  ``builtin``: every
-    service has it, it is about the service itself and is never routed.  ``transfer``: it moves a file, and
-    its arguments are the transfer's information list.  ``handler_class`` and ``static`` (it is not given
-    itself) are those of DIRAC's method, of which Python's texts speak.  ``since`` and ``until`` are the first
-    and last releases of DIRAC that have it (None: 9.1 has it still); clients of all of them may call it here.
-    ``older``: the form that clients before 9 know, where it is another.
+    ``callers`` is the rule as it is written.  ``parameters`` are the signature's names with their defaults
+    (``Parameter.empty``: must be given).  ``description`` is what the reference says of it (Markdown).
+    ``hard_coded``: the rule is the method's own, so the registry's ``Default`` does not replace it.
+    ``builtin``: every service has it, it is about the service itself and goes where it is.  ``transfer``: it
+    moves a file, and its arguments are the transfer's information list.  ``handler_class`` and ``static`` (it
+    is not given itself) are those of DIRAC's method, of which Python's texts speak.  ``since`` and ``until``
+    are the first and last releases of DIRAC that have it (None: 9.1 has it still); clients of all of them may
+    call it here.  ``older``: the form that clients before 9 know, where it is another.
     """
 
     service: str
     name: str
     types: Sequence[ArgumentType]
     rule: Rule
+    callers: tuple[str, ...]
     write: Write
     handler: Handler
     handler_class: str
-    required: tuple[str, ...]
-    accepted: int
+    parameters: tuple[tuple[str, Any], ...]
+    description: str
     hard_coded: bool = False
     builtin: bool = False
     transfer: bool = False
@@ -173,19 +202,21 @@ class Method:
 
     def _check_signature(self, given: int) -> None:
         """Raise what Python says of DIRAC's handler, whose first argument is itself."""
-        if len(self.required) <= given <= self.accepted:
+        required = [name for name, default in self.parameters if default is inspect.Parameter.empty]
+        accepted = len(self.parameters)
+        if len(required) <= given <= accepted:
             return
         handler = f"{self.handler_class}.export_{self.name}()"
         self_given = 0 if self.static else 1
-        if given > self.accepted:
-            least, most = len(self.required) + self_given, self.accepted + self_given
+        if given > accepted:
+            least, most = len(required) + self_given, accepted + self_given
             takes = f"from {least} to {most}" if least != most else str(most)
             plural = "" if most == 1 and least == 1 else "s"
             raise Failure(
                 f"Server error while serving {self.name}: {handler} takes {takes} positional argument{plural}"
                 f" but {given + self_given} were given"
             )
-        absent = self.required[given:]
+        absent = required[given:]
         names = " and ".join(f"'{name}'" for name in absent)
         plural = "s" if len(absent) > 1 else ""
         raise Failure(
@@ -209,15 +240,26 @@ class Service:
     """A DIRAC service: its name, and its methods as they are declared.
 
     ``authorization`` is what a method needs unless it says otherwise.  ``handler_class`` is the name of
-    DIRAC's class, which its error texts contain.
+    DIRAC's class, which its error texts contain.  ``elsewhere``: there are only records here, of methods that
+    are passed through to DIRAC's own service; what is decorated is never run.  ``about`` is what the
+    reference says of all its methods (Markdown).
     """
 
     def __init__(
-        self, name: str, *, handler_class: str, authorization: Sequence[str] = ("authenticated",)
+        self,
+        name: str,
+        *,
+        handler_class: str,
+        authorization: Sequence[str] = ("authenticated",),
+        about: str = "",
+        elsewhere: bool = False,
     ) -> None:
         self.name = name
+        self.elsewhere = elsewhere
         self.handler_class = handler_class
+        self.callers = tuple(authorization)
         self.default_rule = Rule.parse(authorization)
+        self.about = about
         self.methods: dict[str, Method] = {}
 
     def method(
@@ -277,16 +319,28 @@ class Service:
 
     def _add(self, name: str, handler: Handler, authorization: Sequence[str] | None, **record: Any) -> None:
         parameters = list(inspect.signature(handler).parameters.values())[1:]  # but for the context
+        only_a_record = self.elsewhere and not record.get("builtin")
         self.methods[name] = Method(
             service=self.name,
             name=name,
             rule=self.default_rule if authorization is None else Rule.parse(authorization),
+            callers=self.callers if authorization is None else tuple(authorization),
             hard_coded=authorization is not None,
-            handler=handler,
-            required=tuple(each.name for each in parameters if each.default is each.empty),
-            accepted=len(parameters),
+            handler=_passed_through(self.name, handler) if only_a_record else handler,
+            parameters=tuple((each.name, each.default) for each in parameters),
+            description=handler.__doc__ or "",
             **record,
         )
+
+
+def _passed_through(service: str, record: Handler) -> Handler:
+    """What stands for a native handler where there is none: it names the mend."""
+
+    @functools.wraps(record)
+    async def refuse(*_: Any) -> Any:
+        raise no_upstream(service)
+
+    return refuse
 
 
 class ServiceTable:
@@ -302,6 +356,19 @@ class ServiceTable:
             name: [
                 method.name for method in service.methods.values() if not (method.builtin or method.transfer)
             ]
+            for name, service in self._services.items()
+        }
+
+    @property
+    def services(self) -> Sequence[Service]:
+        """All of them, in the order of the reference."""
+        return tuple(self._services.values())
+
+    @property
+    def transfers(self) -> Mapping[str, Sequence[str]]:
+        """``{service: [FileTransfer/DIRECTION, ...]}``."""
+        return {
+            name: [method.name for method in service.methods.values() if method.transfer]
             for name, service in self._services.items()
         }
 
@@ -364,4 +431,6 @@ class NativeSide:
 
 def _failure_of(error: DataError) -> Failure:
     """A domain error as a legacy one: a database that is not there is not the query's fault."""
+    if isinstance(error, InvalidValue) and (refusal := of_value(error.column, error.problem)):
+        return Failure(refusal.message, refusal.errno)
     return Failure.of(Errno.EDB if isinstance(error, Unavailable) else Errno.EMYSQL, str(error))

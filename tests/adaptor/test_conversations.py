@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from rows import ROWS
 from rows.conversation import Row
-from rows.pilot_manager import CHANGES, LONG_AGO, status_search
+from rows.pilot_manager import CHANGES, LONG_AGO, NO_ROUTE, legacy, status_search
 
-from adaptor.conversation import Request, RestFailure, converse, open_conversation
+from adaptor.conversation import FileStep, Pause, Request, RestFailure, converse, open_conversation
 from adaptor.methods.catalogue import ADAPTORS
 from legacy_rpc.messages import Call, Failure, Reply
-from shared_db.rules.refusals import Refusal
+from shared_db.rules.refusals import Refusal, UnfitArgument
 
 PILOTS = "WorkloadManagement/PilotManager"
 
@@ -40,10 +40,23 @@ async def play(row: Row) -> Any:
             raise answer
         return answer
 
-    call = Call(row.service, row.method, row.arguments, row.identity, "test")
+    async def wait(seconds: float) -> None:
+        assert next(script, (None, None))[0] == Pause(seconds)
+
+    async def move(step: FileStep) -> Any:
+        expected, answer = next(script, (None, None))
+        assert step == expected
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    call = Call(
+        row.service, row.method, row.arguments, row.identity, "test", client_version=row.client_version
+    )
     try:
-        reply = await converse(open_conversation(ADAPTORS[row.service, row.method], call), send)
-    except (Failure, RestFailure, Refusal) as error:
+        conversation = open_conversation(ADAPTORS[row.service, row.method], call)
+        reply = await converse(conversation, send, move, wait=wait)
+    except (Failure, RestFailure, Refusal, UnfitArgument) as error:
         outcome: Any = error
     else:
         outcome = reply
@@ -60,6 +73,8 @@ def comparable(outcome: Any) -> Any:
             return ("REST", outcome.status, outcome.detail)
         case Refusal():
             return ("refused", outcome.message, outcome.errno)
+        case UnfitArgument():
+            return ("unfit", str(outcome))
         case _:
             return Reply(outcome).as_result()
 
@@ -88,6 +103,7 @@ async def test_nothing_changed_within_one_second() -> None:
                     status_search("Status", "StatusReason"),
                     [LONG_AGO | {"LastUpdateTime": moment.isoformat()}],
                 ),
+                (legacy([7], CHANGES), NO_ROUTE),
                 (Request("PATCH", "/api/pilots/metadata", {"s1": CHANGES}), None),
             ],
         )

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from adaptor.backend import InProcessBackend, TokenCache
 from adaptor.conversation import Conversation, Request, RestFailure
 from adaptor.router import Router
+from adaptor.routes import Uses
 from legacy_rpc.messages import Answered, Call, Errno, Failure, Identity, Reply, Write
-from migration_plans.plan import Entry, Plan, State
+from migration_plans.plan import Entry, Old, Plan, State
 from shared_db.rules.refusals import too_long
 
 SERVICE = "WorkloadManagement/PilotManager"
@@ -20,6 +20,10 @@ ALICE = Identity("alice", "demo_user", vo="demo", properties=("NormalUser",))
 OUTSIDER = Identity("carol", "no_vo_group")
 
 LIVE = Plan({(SERVICE, "method"): Entry(State.LIVE, line=3)})
+ELSEWHERE = Plan(
+    {(SERVICE, "method"): Entry(State.LEGACY, line=3, old=Old.UPSTREAM)}, services={SERVICE: Old.UPSTREAM}
+)
+LIVE_ELSEWHERE = Plan({(SERVICE, "method"): Entry(State.LIVE, line=3, old=Old.UPSTREAM)})
 LEGACY = Plan({(SERVICE, "method"): Entry(State.LEGACY, line=3)})
 
 
@@ -28,9 +32,13 @@ class Backend:
     """Answers each request with the next thing of a list: a body, or a failure."""
 
     answers: list[Any]
+    routes: bool = True
 
-    def can_serve(self, identity: Identity) -> bool:
+    async def can_serve(self, identity: Identity) -> bool:
         return identity.vo is not None
+
+    async def can_carry(self, _uses: Uses) -> bool:
+        return self.routes
 
     async def send(self, identity: Identity, request: Request) -> Any:
         answer = self.answers.pop(0)
@@ -46,6 +54,13 @@ async def native(call: Call) -> Reply:
     return Reply("native")
 
 
+async def upstream(call: Call) -> Reply:
+    """The old side, elsewhere."""
+    if call.arguments == ["fails"]:
+        raise Failure("upstream says no", 6, {"Extra": 1})
+    return Reply("upstream", {"JobID": 5})
+
+
 def reads() -> Conversation:
     return (yield Request("POST", "/api/jobs/search"))
 
@@ -53,6 +68,15 @@ def reads() -> Conversation:
 def writes_twice() -> Conversation:
     yield Request("PATCH", "/api/jobs/status")
     return (yield Request("PATCH", "/api/jobs/status"))
+
+
+def looks_up() -> Conversation:
+    yield Request("POST", "/api/jobs/search")
+    return (yield Request("PATCH", "/api/jobs/status"))
+
+
+def both_at_once() -> Conversation:
+    return (yield Request("POST", "/api/jobs/search"), Request("PATCH", "/api/jobs/status"))
 
 
 def refuses() -> Conversation:
@@ -73,17 +97,20 @@ async def routed(
     plan: Plan = LIVE,
     identity: Identity = ALICE,
     arguments: list[Any] | None = None,
+    routes: bool = True,
+    method: str = "method",
 ) -> Answered:
     """A call through a router whose REST side gives these answers."""
     router = Router(
         plan=lambda: plan,
         native=native,
-        backend=Backend(answers),
+        backend=Backend(answers, routes),
         adaptors={(SERVICE, "method"): adaptor},
         write_class=lambda _service, _method: write,
         translated=lambda call: (call, lambda reply: reply),
+        upstream=upstream,
     )
-    return await router.answer(Call(SERVICE, "method", arguments or [], identity, "test"))
+    return await router.answer(Call(SERVICE, method, arguments or [], identity, "test"))
 
 
 def told(answered: Answered) -> tuple[Any, str, str]:
@@ -107,6 +134,12 @@ async def test_legacy_goes_to_native(plan: Plan, reason: str) -> None:
 async def test_without_a_token_the_old_side_answers() -> None:
     """A caller for whom no token can be had stays on the old side, whatever the plan says."""
     assert told(await routed(reads, [], identity=OUTSIDER)) == ("native", "native", "no-token")
+
+
+async def test_without_the_routes_the_old_side_answers() -> None:
+    """A method whose routes the REST backend has not stays on the old side, whoever calls."""
+    for identity in (ALICE, OUTSIDER):
+        assert told(await routed(reads, [], identity=identity, routes=False))[1:] == ("native", "no-route")
 
 
 async def test_failure_of_the_native_side_is_the_outcome() -> None:
@@ -133,6 +166,8 @@ async def test_refusal_of_a_rule_is_diracs_error() -> None:
 
 AWAY = RestFailure(503, "database away")
 NO_ROUTE = RestFailure(404, "Not Found")
+UNSENT = RestFailure(0, "connection refused", sent=False)
+UNHEARD = "The outcome of method is unknown: the REST backend answered nothing (gone)."
 UNKNOWN = "The outcome of method is unknown: the REST backend answered 503 (database away)."
 
 
@@ -146,9 +181,16 @@ UNKNOWN = "The outcome of method is unknown: the REST backend answered 503 (data
         (writes_twice, [RestFailure(405, "")], Write.APPEND, ("native", "native", "fallback-405")),
         (writes_twice, [RestFailure(501, "")], Write.APPEND, ("native", "native", "fallback-501")),
         (writes_twice, [RestFailure(422, [])], Write.CREATE, ("native", "native", "fallback-422")),
+        (writes_twice, [UNSENT], Write.CREATE, ("native", "native", "fallback-0")),
+        (writes_twice, [RestFailure(0, "gone")], Write.CREATE, (UNHEARD, "rest", "live")),
         (writes_twice, [AWAY], Write.CREATE, (UNKNOWN, "rest", "live")),
         (writes_twice, [AWAY], Write.APPEND, (UNKNOWN, "rest", "live")),
         (writes_twice, [None, NO_ROUTE], Write.CREATE, ("method was refused", "rest", "live")),
+        (looks_up, [AWAY], Write.CREATE, ("native", "native", "fallback-503")),
+        (looks_up, [RestFailure(403, "Forbidden")], Write.APPEND, ("native", "native", "fallback-403")),
+        (looks_up, [[], AWAY], Write.CREATE, (UNKNOWN, "rest", "live")),
+        (both_at_once, [AWAY, None], Write.CREATE, (UNKNOWN, "rest", "live")),
+        (both_at_once, [AWAY, AWAY], Write.CREATE, (UNKNOWN, "rest", "live")),
         (
             writes_twice,
             [RestFailure(404, "At least one pilot does not exist.")],
@@ -173,92 +215,46 @@ async def test_fallback(
     assert value.startswith(expected[0])
 
 
-@dataclass
-class Minted:
-    text: str
-    principal: str
-    expires: float
+# --- the old side elsewhere
 
 
-class TestTokenCache:
-    """One token per caller, renewed in time."""
-
-    def make(self, lifetime: float = 1200.0, size: int = 100) -> tuple[TokenCache, list[str], list[float]]:
-        minted: list[str] = []
-        now = [1000.0]
-
-        def mint(identity: Identity) -> Minted | None:
-            if identity.vo is None:
-                return None
-            minted.append(f"{identity.username}/{identity.group}")
-            return Minted(f"token {len(minted)}", identity.username, now[0] + lifetime)
-
-        return TokenCache(mint, size=size, clock=lambda: now[0]), minted, now
-
-    def test_minted_once(self) -> None:
-        """The same caller gets the same token again."""
-        cache, minted, _ = self.make()
-        assert cache.token_for(ALICE) is cache.token_for(ALICE)
-        assert minted == ["alice/demo_user"]
-
-    def test_renewed_before_it_ends(self) -> None:
-        """A token that ends within the margin is not used any more."""
-        cache, minted, now = self.make()
-        cache.token_for(ALICE)
-        now[0] += 1139
-        cache.token_for(ALICE)
-        assert len(minted) == 1
-        now[0] += 2
-        cache.token_for(ALICE)
-        assert len(minted) == 2
-
-    def test_not_shared_between_groups_or_properties(self) -> None:
-        """Another group, or other properties of the same group, mean another token."""
-        cache, minted, _ = self.make()
-        cache.token_for(ALICE)
-        cache.token_for(Identity("alice", "demo_admin", vo="demo"))
-        cache.token_for(Identity("alice", "demo_user", vo="demo", properties=("Operator",)))
-        assert len(minted) == 3
-
-    def test_none_where_there_can_be_none(self) -> None:
-        """A caller without a VO has no token."""
-        cache, _, _ = self.make()
-        assert cache.token_for(OUTSIDER) is None
-
-    def test_bounded(self) -> None:
-        """The least recently used token goes when there are too many."""
-        cache, minted, _ = self.make(size=2)
-        for name in ("a", "b", "a", "c", "a", "b"):
-            cache.token_for(Identity(name, "g", vo="demo"))
-        assert minted == ["a/g", "b/g", "c/g", "b/g"]
+@pytest.mark.parametrize(("method", "reason"), [("method", "legacy"), ("unknown", "default")])
+async def test_upstream_answers(method: str, reason: str) -> None:
+    """Where the plan says so an existing service answers, also of what is not known here."""
+    answered = await routed(reads, [], plan=ELSEWHERE, method=method)
+    assert told(answered) == ("upstream", "upstream", reason)
+    assert isinstance(answered.outcome, Reply)
+    assert answered.outcome.extra == {"JobID": 5}
 
 
-@dataclass
-class Answer:
-    status: int
-    body: Any
+async def test_failure_of_the_upstream_is_the_outcome() -> None:
+    """It is not tried elsewhere."""
+    answered = await routed(reads, ["rest"], plan=ELSEWHERE, arguments=["fails"])
+    assert answered.outcome.as_result() == {
+        "OK": False,
+        "Errno": 6,
+        "Message": "upstream says no",
+        "Extra": 1,
+    }
+    assert answered.route == "upstream"
 
 
-async def test_in_process_backend() -> None:
-    """Answers below 400 are bodies, others failures with their detail; without a token nothing is sent."""
-    sent: list[Any] = []
-    answers = [Answer(206, [1]), Answer(409, {"detail": "exists"}), Answer(416, {"detail": []})]
+async def test_without_a_token_the_upstream_answers() -> None:
+    """The old side in force is there."""
+    answered = await routed(reads, [], plan=LIVE_ELSEWHERE, identity=OUTSIDER)
+    assert told(answered) == ("upstream", "upstream", "no-token")
 
-    async def run(*request: Any) -> Answer:
-        sent.append(request)
-        return answers.pop(0)
 
-    cache = TokenCache(lambda identity: Minted("t", identity.username, 1e12) if identity.vo else None)
-    backend = InProcessBackend(run, cache)
-    request = Request("POST", "/api/x", {"a": 1}, {"page": 1})
-    assert await backend.send(ALICE, request) == [1]
-    assert sent == [("POST", "/api/x", {"page": 1}, {"a": 1}, "alice")]
-    for status, detail in ((409, "exists"), (416, [])):
-        with pytest.raises(RestFailure) as raised:
-            await backend.send(ALICE, request)
-        assert (raised.value.status, raised.value.detail) == (status, detail)
-    with pytest.raises(RestFailure) as raised:
-        await backend.send(OUTSIDER, request)
-    assert raised.value.status == 401
-    assert not backend.can_serve(OUTSIDER)
-    assert len(sent) == 3
+async def test_fallback_to_the_upstream() -> None:
+    """When REST fails and it is safe, the old side in force is asked."""
+    answered = await routed(reads, [RestFailure(503, "no database")], plan=LIVE_ELSEWHERE)
+    assert told(answered) == ("upstream", "upstream", "fallback-503")
+
+
+async def test_no_fallback_of_a_write_to_the_upstream() -> None:
+    """A write that may have been executed is not made again elsewhere."""
+    answered = await routed(
+        writes_twice, [None, RestFailure(503, "x")], plan=LIVE_ELSEWHERE, write=Write.CREATE
+    )
+    assert answered.route == "rest"
+    assert "outcome" in told(answered)[0]

@@ -368,7 +368,7 @@ Registry
     demo_admin
     {{
       Users = alice
-      Properties = Operator, NormalUser, JobAdministrator
+      Properties = Operator, NormalUser, JobAdministrator, SiteManager
       VO = demo
     }}
   }}

@@ -34,25 +34,42 @@ def s256(verifier: str) -> str:
 
 
 class Provider:
-    """An identity provider whose codes are ``as:SUBJECT``; ``problem`` is what it says instead."""
+    """An identity provider whose codes are ``as:SUBJECT``; ``problem`` is what it says instead.
+
+    ``names``: several providers in one, for each VO, with what people call them; of the first the subjects
+    are the VO's own.
+    """
 
     def __init__(self) -> None:
         self.asked: list[dict[str, str]] = []
         self.issuers: list[str | None] = []
         self.problem: RestError | None = None
+        self.names = {"": ""}
 
-    async def authorization_url(self, vo: str, *, redirect_uri: str, state: str, code_challenge: str) -> str:
+    def choices(self, vo: str) -> Mapping[str, str]:
+        """The names of the VO's providers."""
+        if vo not in ("demo", "other"):
+            raise UnknownProvider(vo)
+        return self.names
+
+    def namespace(self, _vo: str, name: str) -> str:
+        """Whose subjects a provider tells."""
+        return "" if name == next(iter(self.names)) else name
+
+    async def authorization_url(
+        self, vo: str, *, redirect_uri: str, state: str, code_challenge: str, name: str
+    ) -> str:
         """Where a person is sent to."""
         if self.problem:
             raise self.problem
-        if vo not in ("demo", "other"):
-            raise UnknownProvider(vo)
         query = {"vo": vo, "redirect_uri": redirect_uri, "state": state, "code_challenge": code_challenge}
+        if name:
+            query["provider"] = name
         self.asked.append(query)
         return f"{PROVIDER_URL}?{urlencode(query)}"
 
     async def claims(
-        self, vo: str, *, code: str, code_verifier: str, redirect_uri: str, issuer: str | None
+        self, vo: str, *, code: str, code_verifier: str, redirect_uri: str, issuer: str | None, name: str
     ) -> Mapping[str, Any]:
         """Whom a code stands for, if the same party asks that began."""
         self.issuers.append(issuer)
@@ -60,6 +77,7 @@ class Provider:
             raise self.problem
         [begun] = [each for each in self.asked if each["code_challenge"] == s256(code_verifier)]
         assert (begun["vo"], begun["redirect_uri"]) == (vo, redirect_uri)
+        assert begun.get("provider", "") == name
         return {"sub": code.removeprefix("as:"), "name": "Somebody", "vo": vo}
 
     async def close(self) -> None:

@@ -174,7 +174,7 @@ async def test_db_init(directory: Path) -> None:
     for found, own in (("made", "from nothing to version"), ("is there", "is at version")):
         run = await wherry("db", "init", "-c", str(config))
         assert (run.code, run.err) == (0, "")
-        lines = [*(f"{name}: {found}" for name in logical), f"WherryDB: {own} 0003"]
+        lines = [*(f"{name}: {found}" for name in logical), f"WherryDB: {own} 0004"]
         assert run.out.splitlines() == lines
     tables = sqlite3.connect(directory / "wherry.db").execute("SELECT name FROM sqlite_master").fetchall()
     assert {("Jobs",), ("PilotAgents",), ("LoggingInfo",), ("tq_Jobs",), ("wherry_leases",)} <= set(tables)

@@ -9,6 +9,7 @@ import pytest
 
 from legacy_rpc.codecs.diset import DisetLimits
 from legacy_rpc.servers.listener import ConnectionLimits
+from legacy_rpc.upstream import UpstreamLimits
 from wherry.build import rest_url
 from wherry.config import Address, Config, ConfigError, Limits, load_config
 
@@ -82,10 +83,53 @@ def test_logins_and_stores(tmp_path: Path) -> None:
     assert config.auth.providers["demo"].url == "https://idp.org/realms/x"
 
 
+def test_several_providers(tmp_path: Path) -> None:
+    """A VO has one identity provider, or several with names; their authorities lie beside the file."""
+    text = (
+        MINIMAL
+        + "auth: {providers: {demo: [{name: iam, main: true, url: 'https://a', client_id: c}, MORE]}}\n"
+    )
+    more = "{name: uni, title: A university, url: 'https://b', client_id: d}"
+    given = load(tmp_path, text.replace("MORE", more)).auth.providers["demo"]
+    assert isinstance(given, tuple)
+    assert [(each.name, each.title, each.main, each.url) for each in given] == [
+        ("iam", "", True, "https://a"),
+        ("uni", "A university", False, "https://b"),
+    ]
+
+
 def test_defaults_are_those_of_the_parts() -> None:
     """A limit that is not configured is the one that the part has by itself."""
     assert asdict(Limits().of_connections()) == asdict(ConnectionLimits())
     assert asdict(Limits().of_messages()) == asdict(DisetLimits())
+    assert asdict(Limits().of_upstreams()) == asdict(UpstreamLimits())
+
+
+KEY = "diracx:legacy:c2VjcmV0c2VjcmV0"
+TARGET = MINIMAL.replace('listen: "127.0.0.1:0"', 'target: "https://diracx.example.org/", MORE')
+
+
+def test_target(tmp_path: Path) -> None:
+    """With a target elsewhere no listener is needed; its key stands there or in a file, and is not shown."""
+    (tmp_path / "key").write_text(KEY + "\n")
+    (tmp_path / "authorities").mkdir()
+    legacy = LEGACY + TARGET.splitlines()[-1] + "\n"
+    for given in ("file:key", KEY):
+        rest = load(tmp_path, legacy.replace("MORE", f'exchange_key: "{given}", target_ca: authorities')).rest
+        assert rest is not None
+        assert rest.elsewhere
+        assert rest.listen is None
+        assert (rest.target, rest.exchange_key) == ("https://diracx.example.org", KEY)
+        assert rest.target_ca == tmp_path / "authorities"
+        assert KEY not in repr(rest)
+    assert rest_url(load(tmp_path, legacy.replace("MORE", f"exchange_key: {KEY}"))) == rest.target
+
+
+def test_own_target(tmp_path: Path) -> None:
+    """Our own REST side is the target unless another is named."""
+    rest = load(tmp_path, MINIMAL).rest
+    assert rest is not None
+    assert not rest.elsewhere
 
 
 WRONG = {
@@ -107,11 +151,38 @@ WRONG = {
     LEGACY.replace("tls: {certificate: c.pem, key: k.pem, ca_path: ca}\n", ""): "`tls` is missing",
 }
 
+SEVERAL = (
+    MINIMAL + "auth: {providers: {demo: [{name: a, main: true, url: 'https://a', client_id: c}, MORE]}}\n"
+)
 PROVIDER = MINIMAL + "auth: {providers: {demo: {url: URL, client_id: c}}}\n"
 S3 = MINIMAL + 'sandboxes: {s3: {endpoint: "http://s3:9000", bucket: b, MORE}}\n'
 WRONG |= {
     PROVIDER.replace("URL", "idp.example.org"): "`auth.providers.demo.url`: write https://HOST:PORT",
     PROVIDER.replace("URL", '"https://x:y@idp.example.org"'): "write the address only, without user",
+    PROVIDER.replace(
+        "URL", '"https://idp.org", cient_id: x'
+    ): "`auth.providers.demo.cient_id` is not known: did",
+    SEVERAL.replace(
+        "MORE", "{url: 'https://b', client_id: c}"
+    ): "`auth.providers.demo.1.name` is missing: add it",
+    SEVERAL.replace(
+        "MORE", "{name: a/b, url: 'https://b', client_id: c}"
+    ): "`auth.providers.demo.1.name`: String",
+    SEVERAL.replace(
+        "MORE", "{name: a, url: 'https://b', client_id: c}"
+    ): "`auth.providers.demo`: give each provider",
+    SEVERAL.replace(
+        "MORE", "{name: b, main: true, url: 'https://b', client_id: c}"
+    ): "only one can be `main`",
+    SEVERAL.replace(
+        "MORE", "{nam: b, url: 'https://b', client_id: c}"
+    ): "`auth.providers.demo.1.nam` is not known: did",
+    SEVERAL.replace(
+        "MORE]", "], o: [{name: a, url: 'https://o', client_id: c}]"
+    ): "a is another VO's provider at",
+    PROVIDER.replace("URL, client_id: c", "").replace(
+        "{url: }", "[]"
+    ): "`auth.providers.demo`: Tuple should have at",
     PROVIDER.replace("URL", '"https://idp:port"'): "`auth.providers.demo.url`: no URL: Port",
     PROVIDER.replace("URL", '"https://i/.well-known/openid-configuration"'): "leave /.well-known/openid",
     PROVIDER.replace("client_id: c", 'client_id: ""').replace("URL", "https://i"): "at least 1 character",
@@ -133,6 +204,24 @@ WRONG |= {
     S3.replace("http://", "").replace("MORE", ""): "`sandboxes.s3.endpoint`: write https://HOST:PORT",
     S3.replace("bucket: b", "bucket: s3://b").replace("MORE", ""): "bucket`: write the bucket's name only",
     MINIMAL + "sandboxes: {directory: c.pem}\n": "c.pem is no directory: name another",
+    MINIMAL.replace("listen", "url").replace(
+        "127.0.0.1:0", "http://a.org"
+    ): "`rest.listen` is missing: add it",
+    LEGACY + "rest: {target: embedded}\n": "`rest.listen` is missing: add it",
+    LEGACY
+    + "rest: {target: 'http://a.org', exchange_key: x}\n": "`rest.target`: write https://HOST:PORT; http",
+    TARGET.replace(", MORE", ""): "`rest.exchange_key` is missing",
+    TARGET.replace("MORE", f"exchange_key: {KEY}"): "nothing to serve: add `legacy:` or `rest:`",
+    TARGET.replace(
+        "MORE", "exchange_key: secret"
+    ): "`rest.exchange_key`: write `file:PATH`, or the key itself",
+    TARGET.replace("MORE", f"exchange_key: {KEY}, target_ca: c.pem"): "`rest.target_ca`: ",
+    LEGACY + "rest: {target: 'https://a.org', exchange_key: 'file:none'}\n": "cannot be read (No such file",
+    LEGACY
+    + "rest: {target: 'https://a.org', exchange_key: 'file:c.pem'}\n": "c.pem holds no key: write diracx:",
+    MINIMAL.replace(
+        "}", f", exchange_key: {KEY}}}"
+    ): "`rest.exchange_key` is for another `rest.target`: add it",
 }
 
 

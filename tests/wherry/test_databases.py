@@ -41,8 +41,8 @@ LOGICAL = (
     "ProxyDB",
     "ResourceStatusDB",
 )
-FROM_NOTHING = "WherryDB: from nothing to version 0003"
-AS_IT_WAS = "WherryDB: is at version 0003"
+FROM_NOTHING = "WherryDB: from nothing to version 0004"
+AS_IT_WAS = "WherryDB: is at version 0004"
 SECRET = "sesame-is-no-password"
 
 

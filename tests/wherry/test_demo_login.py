@@ -90,7 +90,7 @@ async def provider() -> AsyncIterator[Login]:
         issuer = f"http://localhost:{listening.getsockname()[1]}"
         page = LoginPage(issuer, PEOPLE, [CLIENT], lambda: time.time() + now[0])
         async with serving_http(page.app(), listening):
-            client = IdentityProviders({"demo": Provider(issuer, CLIENT_ID)})
+            client = IdentityProviders({"demo": [Provider(issuer, CLIENT_ID)]})
             yield Login(issuer, now, client)
             await client.close()
 

@@ -31,7 +31,7 @@ LOOKING_SECONDS = 12
 DEADLINE = 90.0
 TASK = "remove-deleted-jobs"
 # Enough for many batches.
-JOBS = 30_000
+JOBS = 12_000
 
 
 @asynccontextmanager

@@ -29,6 +29,7 @@ GROUPS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
             "CSAdministrator",
             "FullDelegation",
             "ProxyManagement",
+            "SiteManager",
         ),
     ),
     "demo_pilot": (("pilot",), ("GenericPilot", "LimitedDelegation")),
@@ -138,7 +139,11 @@ def registry_text(credentials_directory: Path) -> str:
     cfg.set(f"Registry/VO/{VO}/VOAdmin", "alice")
     cfg.set(f"Registry/VO/{VO}/DefaultGroup", "demo_user")
     for site, ce in SITES.items():
-        cfg.set(f"Resources/Sites/DEMO/{site}/CEs/{ce}/CEType", "HTCondorCE")
+        place = f"Resources/Sites/DEMO/{site}/CEs/{ce}"
+        cfg.set(f"{place}/CEType", "HTCondorCE")
+        cfg.set(f"{place}/Queues/demo/maxCPUTime", "2880")  # minutes
+        cfg.set(f"{place}/Queues/demo/SI00", "3100")
+        cfg.set(f"{place}/Queues/demo/VO", VO)
     return cfg.to_text()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import itertools
 import random
 import zlib
@@ -10,11 +11,24 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from shared_db.administration import initialise
-from shared_db.connection import Databases
+from shared_db.connection import Databases, UnitOfWork
+from shared_db.queries.sandbox_jobs import give
+from shared_db.queries.sandbox_names import note_name
+from shared_db.queries.sandboxes import locked_sandboxes, register_sandbox
 from shared_db.rules.clock import status_time_order, to_column, utc_now
 from shared_db.rules.job_states import FINAL_STATES, JOB_STATES
 from shared_db.rules.pilots import PILOT_STATES
-from shared_db.schema.job_db import JOB_DB, JobJDLs, Jobs
+from shared_db.rules.sandboxes import INPUT, OUTPUT, Location, Owner, legacy_name, rest_name
+from shared_db.schema.job_db import (
+    JOB_DB,
+    AtticJobParameters,
+    HeartBeatLoggingInfo,
+    InputData,
+    JobJDLs,
+    JobParameters,
+    Jobs,
+    OptimizerParameters,
+)
 from shared_db.schema.job_logging_db import JOB_LOGGING_DB, LoggingInfo
 from shared_db.schema.pilot_agents_db import PILOT_AGENTS_DB, JobToPilotMapping, PilotAgents
 from shared_db.schema.task_queue_db import TASK_QUEUE_DB, tq_Jobs, tq_TaskQueues
@@ -23,6 +37,8 @@ from wherry.demo.credentials import SITES, VO
 JOBS = 320
 PILOTS = 240
 OWNERS = (("alice", "demo_user"), ("bob", "demo_user"), ("alice", "demo_admin"))
+# Jobs with sandboxes: alice's in both her groups, and bob's.
+SANDBOXES = (1, 2, 17, 18, 33, 34)
 STARTED_STATES = frozenset({"Running", "Stalled", "Completing", "Completed", "Done", "Failed"})
 
 
@@ -42,6 +58,8 @@ async def fill(databases: Databases) -> None:
         queues, waiting = _task_queues(jobs)
         await work.change(TASK_QUEUE_DB, tq_TaskQueues.insert(), queues)
         await work.change(TASK_QUEUE_DB, tq_Jobs.insert(), waiting)
+        await _sandboxes(work, jobs)
+        await _add_details(work, [job for job in jobs if job["StartExecTime"] is not None])
 
 
 def _job(number: int, now: datetime, chance: random.Random) -> dict[str, Any]:
@@ -148,3 +166,54 @@ def _task_queues(jobs: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], list
         if job["Status"] == "Waiting"
     ]
     return queues, waiting
+
+
+async def _add_details(work: UnitOfWork, started: list[dict[str, Any]]) -> None:
+    """What jobs that started have told: parameters, measurements, input files; some were rescheduled once."""
+    ids = [job["JobID"] for job in started]
+    told = {"HostName": "wn1.example.org", "CPU(MHz)": "2400.0"}
+    parameters = [
+        {"JobID": each, "Name": name, "Value": value} for each in ids for name, value in told.items()
+    ]
+    again = ids[::10]
+    if work.has(JobParameters):
+        await work.change(JOB_DB, JobParameters.insert(), parameters)
+    attic = [{**row, "RescheduleCycle": 0} for row in parameters if row["JobID"] in again]
+    await work.change(JOB_DB, AtticJobParameters.insert(), attic)
+    chain = [{"JobID": each, "Name": "OptimizerChain", "Value": "JobPath,JobSanity"} for each in ids]
+    await work.change(JOB_DB, OptimizerParameters.insert(), chain)
+    files = [{"JobID": each, "LFN": f"{prefix}/demo/{each}"} for each in again for prefix in ("", "LFN:")]
+    await work.change(JOB_DB, InputData.insert(), files)
+    measured = [
+        {
+            "JobID": job["JobID"],
+            "Name": name,
+            "Value": value,
+            "HeartBeatTime": job["StartExecTime"] + timedelta(minutes=minute),
+        }
+        for job in started[::10]
+        for minute in (5, 10)
+        for name, value in (("CPUConsumed", f"{minute * 58.76}"), ("LoadAverage", "0.98"))
+    ]
+    await work.change(JOB_DB, HeartBeatLoggingInfo.insert(), measured)
+
+
+async def _sandboxes(work: UnitOfWork, jobs: list[dict[str, Any]]) -> None:
+    """What went into some jobs and came out of them, as far as the database knows: the files are long gone.
+
+    Every other one was uploaded by a client of DIRAC's, and has its name, too.
+    """
+    given = []
+    for number in SANDBOXES:
+        job = jobs[number - 1]
+        owner = Owner(job["Owner"], job["OwnerGroup"], VO)
+        for kind in (INPUT, OUTPUT):
+            content = f"{kind} of job {number}".encode()
+            sha256, md5 = hashlib.sha256(content).hexdigest(), hashlib.md5(content, usedforsecurity=False)
+            at = Location("SandboxSE", rest_name("sandboxes", owner, sha256, "tar.bz2"))
+            await register_sandbox(work, owner, at, len(content))
+            if number % 2:
+                await note_name(work, legacy_name(owner, md5.hexdigest(), "tar.bz2", shares=False), at.name)
+            ids = await locked_sandboxes(work, [at])
+            given.append({"SBId": ids[at], "EntityId": f"Job:{number}", "Type": kind})
+    await give(work, given)

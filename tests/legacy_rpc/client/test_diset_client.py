@@ -17,6 +17,7 @@ import pytest
 from legacy_rpc.client.diset import (
     CallError,
     Endpoint,
+    Said,
     call,
     client_tls,
     download,
@@ -133,7 +134,8 @@ async def test_call(serve, tls: ssl.SSLContext, encoding: Encoding) -> None:
 
 async def test_proposal_like_diracs_own(serve, tls: ssl.SSLContext) -> None:
     """The proposal's fields are those of a DIRAC 9 client without a configuration."""
-    expected = Proposal(SERVICE, "RPC", "echo", "", "9.1.22", "None", "unknown", "dips", "127.0.0.1")
+    said = ("", "9.1.22", "None", "unknown")
+    expected = Proposal(SERVICE, "RPC", "echo", *said, "dips", "127.0.0.1", "jencode")
     seen: list[Proposal] = []
 
     def admit(proposal: Proposal, _credential: Any) -> Identity:
@@ -435,6 +437,31 @@ async def test_a_server_that_does_not_let_in(serve, pki, caller: str) -> None:
         await call(endpoint(await serve()), "echo", [], tls)
 
 
+async def test_a_host_that_calls_for_somebody(serve, tls: ssl.SSLContext) -> None:
+    """Every kind of conversation says for whom it is, and what else the caller says of itself."""
+    seen: list[Proposal] = []
+
+    def admit(proposal: Proposal, _credential: Any) -> Identity:
+        seen.append(proposal)
+        return Identity("alice", "demo_user")
+
+    where = endpoint(await serve(admit=admit, handle=Files()))
+    said: Said = {
+        "extra_credentials": ("/CN=bob", "demo"),
+        "client_version": "8.0.86",
+        "setup": "S",
+        "vo": "v",
+    }
+    await call(where, "echo", [], tls, **said)
+    await upload(where, "FromClient", ["id", "", 1], io.BytesIO(b"x"), tls, **said)
+    await download(where, "ToClient", ["id", ""], io.BytesIO(), tls, **said)
+    await list_bulk(where, ["id", ""], tls, **said)
+    assert len(seen) == 4
+    for each in seen:
+        assert (each.extra_credentials, each.client_version) == (["/CN=bob", "demo"], "8.0.86")
+        assert (each.setup, each.vo) == ("S", "v")
+
+
 # --- servers that misbehave
 
 Script = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -493,6 +520,40 @@ async def test_no_answer(pki, tls: ssl.SSLContext, answers: list[bytes], words: 
     async with scripted(pki, saying(*answers)) as where:
         with pytest.raises(CallError, match=f"^localhost:{where.port} {words}"):
             await call(where, "echo", [], tls)
+
+
+async def test_whether_the_arguments_were_sent(pki, tls: ssl.SSLContext) -> None:
+    """Only behind the acknowledgement can a call that was not answered have done anything."""
+    for answers, sent in (([b""], False), ([s_ok(None), b""], True)):
+        async with scripted(pki, saying(*answers)) as where:
+            with pytest.raises(CallError) as failed:
+                await call(where, "echo", [], tls)
+            assert failed.value.sent is sent
+
+
+async def test_the_limits_of_a_result(pki, tls: ssl.SSLContext) -> None:
+    """A result may be larger, or have more values, than others would be let."""
+    many = s_ok(list(range(1_100_000)))
+    async with scripted(pki, fast(many)) as where:
+        limits = DisetLimits(values=2_000_000)
+        assert len((await call(where, "echo", [], tls, limits=limits))["Value"]) == 1_100_000
+        with pytest.raises(CallError, match="answered nonsense: JSON: a message of more than 1000000 values"):
+            await call(where, "echo", [], tls)
+        with pytest.raises(CallError, match="is larger than the limit of 1024"):
+            await call(where, "echo", [], tls, limits=DisetLimits(message=1024))
+
+
+def fast(result: bytes) -> Script:
+    """Acknowledges, and then answers in one go."""
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for answer in (s_ok(None), result):
+            length = await reader.readuntil(b":")
+            await reader.readexactly(int(length[:-1]))
+            writer.write(answer)
+        await writer.drain()
+
+    return script
 
 
 async def test_no_answer_in_time(pki, tls: ssl.SSLContext) -> None:

@@ -27,8 +27,10 @@ from legacy_rpc.codecs.dirac_https import (
     unquoted,
     write_form,
 )
+from legacy_rpc.codecs.diset import DisetLimits
 from legacy_rpc.codecs.encodings import JENCODE_PLAIN
 from legacy_rpc.codecs.pieces import encode_in_pieces
+from legacy_rpc.codecs.steps import in_one_go
 from legacy_rpc.messages import PeerError, Proposal
 
 PATH = "/WorkloadManagement/JobManager"
@@ -242,10 +244,10 @@ def test_a_form_is_read_as_it_was_written() -> None:
 
 def test_results() -> None:
     """An answer is an S_OK or S_ERROR, or nonsense."""
-    assert read_result(b'{"OK": true, "Value": 1}') == {"OK": True, "Value": 1}
+    assert in_one_go(read_result(b'{"OK": true, "Value": 1}', DisetLimits())) == {"OK": True, "Value": 1}
     for nonsense in (b"", b"[]", b"{}", b"<html>"):
         with pytest.raises(PeerError):
-            read_result(nonsense)
+            in_one_go(read_result(nonsense, DisetLimits()))
 
 
 # --- files in forms

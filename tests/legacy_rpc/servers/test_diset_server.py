@@ -95,7 +95,8 @@ async def test_what_the_handler_is_told(serve) -> None:
     await peer.call(1, (2, "three"), method="add")
     (call,) = served.calls
     bob = Identity("bob", "demo_user", dn="/DC=org/DC=wherry/OU=people/CN=bob")
-    assert call == Call("Test/Echo", "add", (1, (2, "three")), bob, "dips", "9.1.22", "127.0.0.1")
+    said = {"setup": "None", "vo": "unknown", "encoding": "dencode"}
+    assert call == Call("Test/Echo", "add", (1, (2, "three")), bob, "dips", "9.1.22", "127.0.0.1", **said)
 
 
 async def test_many_calls_at_once(serve, complaints: Callable[[], list[str]]) -> None:

@@ -81,7 +81,8 @@ async def test_call(serve, complaints: Callable[[], list[str]]) -> None:
     assert json.loads(answer.body) == {"OK": True, "Value": {"text": "é&+%"}}
     (call,) = served.calls
     bob = Identity("bob", "demo_user", dn="/DC=org/DC=wherry/OU=people/CN=bob")
-    expected = Call("Test/Echo", "echo", [{"text": "é&+%"}], bob, "https", "python-requests/2", "127.0.0.1")
+    client = ("https", "python-requests/2", "127.0.0.1")
+    expected = Call("Test/Echo", "echo", [{"text": "é&+%"}], bob, *client, setup="None", vo="demo")
     assert call == expected
     assert [wire for wire, _ in served.overhead] == ["https"]
     assert complaints() == []

@@ -118,7 +118,11 @@ STRANGER = {
         (
             "admin",
             "",
-            {**ALICE, "group": "demo_admin", "properties": ["Operator", "NormalUser", "JobAdministrator"]},
+            {
+                **ALICE,
+                "group": "demo_admin",
+                "properties": ["Operator", "NormalUser", "JobAdministrator", "SiteManager"],
+            },
         ),
         ("host", "hosts", HOST),
         ("stranger", "", STRANGER),

@@ -12,6 +12,7 @@ from calls import (
     sandbox_store,
     tornado_pilot_logging,
     web_app,
+    web_app_pilots,
     wms_administrator,
 )
 from calls.arguments import Maker
@@ -28,6 +29,7 @@ CALLS: dict[tuple[str, str], Maker] = {
         sandbox_store,
         tornado_pilot_logging,
         web_app,
+        web_app_pilots,
         wms_administrator,
     )
     for method, maker in module.CALLS.items()

@@ -7,11 +7,14 @@ from rows import (
     job_monitoring,
     job_state_update,
     matcher,
+    pilot_changes,
     pilot_manager,
+    pilot_pages,
     pilots_logging,
     sandbox_store,
     tornado_pilot_logging,
     web_app,
+    web_app_pilots,
     wms_administrator,
 )
 from rows.conversation import Row
@@ -23,11 +26,14 @@ ROWS: dict[str, Row] = {
         job_monitoring,
         job_state_update,
         matcher,
+        pilot_changes,
         pilot_manager,
+        pilot_pages,
         pilots_logging,
         sandbox_store,
         tornado_pilot_logging,
         web_app,
+        web_app_pilots,
         wms_administrator,
     )
     for name, row in module.ROWS.items()

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from adaptor.conversation import Request
+from adaptor.conversation import FileStep, Request
 from adaptor.values import LARGEST_PAGE
 from legacy_rpc.messages import Identity
 
@@ -55,9 +55,10 @@ class Row:
     service: str
     method: str
     arguments: list[Any]
-    exchange: list[tuple[Request | tuple[Request, ...], Any]] = field(default_factory=list)
+    exchange: list[tuple[Request | tuple[Request, ...] | FileStep, Any]] = field(default_factory=list)
     expected: Any = None
     identity: Identity = ALICE
+    client_version: str = ""
 
 
 def search(path: str, parameters: tuple[str, ...], *conditions: tuple[str, str, Any], order: str) -> Request:

@@ -66,6 +66,16 @@ def status_search(*columns: str) -> Request:
     )
 
 
+def legacy(pilot_ids: list[int], metadata: dict[str, Any], **more: Any) -> Request:
+    """The update by ids that an adaptor is expected to send."""
+    return Request("PATCH", "/api/pilots/legacy", {"pilot_ids": pilot_ids, "metadata": metadata} | more)
+
+
+def named(*columns: str) -> Request:
+    """The search for the pilots with the reference ``ref1``."""
+    return search("/api/pilots/search", columns, ("PilotJobReference", "eq", "ref1"), order="PilotID")
+
+
 def summary(submitted: list[dict[str, str]]) -> tuple[Request, Request, Request]:
     def aborted() -> Request:
         conditions = [
@@ -80,6 +90,8 @@ def summary(submitted: list[dict[str, str]]) -> tuple[Request, Request, Request]
 
 ZERO = dict.fromkeys(PILOT_STATES, 0)
 CHANGES = {"Status": "Done", "StatusReason": "Not given"}
+FULL = {"Status": "Done", "StatusReason": "why", "GridSite": "SITE", "Queue": "q", "DestinationSite": "ce1"}
+NO_ROUTE = RestFailure(404, "Not Found", sent=False)
 LONG_AGO = {"PilotID": 7, "PilotStamp": "s1", "LastUpdateTime": "2020-01-01T00:00:00Z", **CHANGES}
 
 
@@ -164,80 +176,62 @@ ROWS = {
         [(summary([]), ([{"DestinationSite": "ce1", "Status": "Done", "count": 2}], [], []))],
         {"Total": ZERO},
     ),
-    "status of a pilot, by DiracX's route": Row(
+    "status of a pilot, by its id": Row(
         SERVICE,
         "setPilotStatus",
         ["ref1", "Done", "ce1", "why", "SITE", "q"],
         [
             (
                 status_search("Status", "StatusReason", "GridSite", "Queue", "DestinationSite"),
-                [LONG_AGO | {"GridSite": "x", "Queue": "q", "DestinationSite": "ce1"}],
+                [LONG_AGO | FULL | {"GridSite": "x"}, LONG_AGO | FULL | {"PilotID": 8}],
             ),
+            (legacy([7, 8], FULL), {"changed": 2}),
+        ],
+        2,
+    ),
+    "status of a pilot, where there is DiracX's route only": Row(
+        SERVICE,
+        "setPilotStatus",
+        ["ref1", "Done", "ce1", "why", "SITE", "q"],
+        [
             (
-                Request(
-                    "PATCH",
-                    "/api/pilots/metadata",
-                    {
-                        "s1": {
-                            "Status": "Done",
-                            "StatusReason": "why",
-                            "GridSite": "SITE",
-                            "Queue": "q",
-                            "DestinationSite": "ce1",
-                        }
-                    },
-                ),
-                None,
+                status_search("Status", "StatusReason", "GridSite", "Queue", "DestinationSite"),
+                [LONG_AGO | FULL | {"GridSite": "x"}],
             ),
+            (legacy([7], FULL), NO_ROUTE),
+            (Request("PATCH", "/api/pilots/metadata", {"s1": FULL}), None),
         ],
         1,
     ),
     "status of no pilot": Row(
         SERVICE, "setPilotStatus", ["ref1", "Done"], [(status_search("Status", "StatusReason"), [])], 0
     ),
-    "a status that DiracX does not know": Row(
-        SERVICE,
-        "setPilotStatus",
-        ["ref1", "Scheduled"],
-        [
-            (status_search("Status", "StatusReason"), [LONG_AGO, LONG_AGO | {"PilotID": 8}]),
-            (
-                Request(
-                    "PATCH",
-                    "/api/pilots/legacy",
-                    {"pilot_ids": [7, 8], "metadata": CHANGES | {"Status": "Scheduled"}},
-                ),
-                {"changed": 2},
-            ),
-        ],
-        2,
-    ),
-    "a pilot without a stamp": Row(
+    **{
+        f"what DiracX's route cannot do: {name}": Row(
+            SERVICE,
+            "setPilotStatus",
+            ["ref1", *arguments],
+            [
+                (status_search("Status", "StatusReason", *(("DestinationSite",) if more else ())), [pilot]),
+                (legacy([7], CHANGES | {"Status": arguments[0]} | more), NO_ROUTE),
+            ],
+            NO_ROUTE,
+        )
+        for name, arguments, pilot, more in (
+            ("a status that it does not know", ["Scheduled"], LONG_AGO, {}),
+            ("a pilot without a stamp", ["Done"], LONG_AGO | {"PilotStamp": ""}, {}),
+            ("the site of a computing element", ["Done", "ce1"], LONG_AGO, {"DestinationSite": "ce1"}),
+        )
+    },
+    "a status that fails otherwise is not tried again": Row(
         SERVICE,
         "setPilotStatus",
         ["ref1", "Done"],
         [
-            (status_search("Status", "StatusReason"), [LONG_AGO | {"PilotStamp": ""}]),
-            (Request("PATCH", "/api/pilots/legacy", {"pilot_ids": [7], "metadata": CHANGES}), {"changed": 1}),
+            (status_search("Status", "StatusReason"), [LONG_AGO]),
+            (legacy([7], CHANGES), RestFailure(503, "away")),
         ],
-        1,
-    ),
-    "a computing element whose site must be looked up": Row(
-        SERVICE,
-        "setPilotStatus",
-        ["ref1", "Done", "ce1"],
-        [
-            (status_search("Status", "StatusReason", "DestinationSite"), [LONG_AGO]),
-            (
-                Request(
-                    "PATCH",
-                    "/api/pilots/legacy",
-                    {"pilot_ids": [7], "metadata": CHANGES | {"DestinationSite": "ce1"}},
-                ),
-                {"changed": 0},
-            ),
-        ],
-        0,
+        RestFailure(503, "away"),
     ),
     "a status longer than its column": Row(
         SERVICE,
