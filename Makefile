@@ -2,6 +2,7 @@
 # make test   everything that CI checks
 # make check  formatting, lint, types, imports      make tests  the test-suite      make bench  the benchmarks
 # make fuzz   every codec against any bytes, five minutes each
+# make oracle   the same calls to DIRAC's own services and to ours, 20,000 of them
 # make schemathesis   every REST operation against its document, ten minutes
 
 PYTHON ?= python3
@@ -10,7 +11,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 TESTS ?=
 
-.PHONY: demo test check tests bench quick-bench fuzz schemathesis clients clean require-python
+.PHONY: demo test check tests bench quick-bench oracle fuzz schemathesis clients methods clean require-python
 
 demo: $(VENV)/.installed
 	@exec $(BIN)/wherry demo $(ARGS)
@@ -24,23 +25,27 @@ check: $(VENV)/.installed-test
 	$(BIN)/lint-imports
 
 tests: $(VENV)/.installed-test clients
-	$(BIN)/pytest -n auto $(TESTS)
+	$(BIN)/pytest -n auto --dist worksteal $(TESTS)  # neighbours stay together, with the grid that they share
 
 quick-bench: $(VENV)/.installed-test
 	$(BIN)/python benchmarks/diset.py --quick
 	$(BIN)/python benchmarks/codec.py --quick
 	$(BIN)/python benchmarks/database.py --quick
 	$(BIN)/python benchmarks/matching.py --quick
+	$(BIN)/python benchmarks/methods.py --quick
 	$(BIN)/python benchmarks/large_replies.py --quick
 	$(BIN)/python benchmarks/idle.py --quick
+	$(BIN)/python benchmarks/backends.py --quick
 
 bench: $(VENV)/.installed-test
 	$(BIN)/python benchmarks/diset.py
 	$(BIN)/python benchmarks/codec.py
 	$(BIN)/python benchmarks/database.py
 	$(BIN)/python benchmarks/matching.py
+	$(BIN)/python benchmarks/methods.py
 	$(BIN)/python benchmarks/large_replies.py
 	$(BIN)/python benchmarks/idle.py
+	$(BIN)/python benchmarks/backends.py
 	$(BIN)/python benchmarks/workers.py
 
 # Nightly: every fuzz target for so many seconds; stops at the first broken promise (tests/fuzz/run.py).
@@ -58,6 +63,12 @@ SCHEMATHESIS_SECONDS ?= 600
 schemathesis: $(VENV)/.installed-test
 	WHERRY_SCHEMATHESIS_SECONDS=$(SCHEMATHESIS_SECONDS) WHERRY_SCHEMATHESIS_SEED=$$(date +%Y%m%d) \
 	  $(BIN)/pytest tests/rest_backend/test_schemathesis.py
+
+# The same calls to DIRAC's own services and to ours, more than the tests make and others every time.
+ORACLE_CALLS ?= 20000
+
+oracle: $(VENV)/.installed-test clients
+	WHERRY_ORACLE_CALLS=$(ORACLE_CALLS) $(BIN)/pytest -n auto tests/oracle
 
 # Unmodified DIRAC clients, each in an environment of its own; made once.
 clients: $(VENV)/.installed-test
@@ -80,6 +91,11 @@ require-python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "$(PYTHON) is too old: Python 3.11 or newer is needed (make PYTHON=python3.12 ...)" >&2; exit 1; }
 	@command -v git >/dev/null || { echo "git is missing: install it" >&2; exit 1; }
+
+# The part of the methods' reference that is drawn from the records.
+methods: $(VENV)/.installed
+	$(BIN)/python -m wherry.methods docs/reference/methods.md README.md
+	$(BIN)/wherry proto docs/reference/proto
 
 clean:
 	rm -rf $(VENV) .clients var build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -168,6 +168,7 @@ class Wherry(Server):
     def __init__(self, grid: Grid, workers: int = 1, more: str = "") -> None:
         self._grid = grid
         self._state = "legacy"
+        self.rest = ""
         self._operations = ""
         self._workers = workers
         config = grid.directory / f"wherry-{workers}.yaml"
@@ -186,6 +187,7 @@ class Wherry(Server):
         for _ in range(self._workers):
             ready = self._await_event(lambda event: event == "ready")
         self.port = ready["dips"]
+        self.rest = ready["rest"]
         self._operations = ready["operations"]
 
     def set_state(self, state: str) -> None:

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 
 import pytest
 from missing import missing
+from oracle import Oracle, running_oracle
 from private_servers import SERVERS, NoServer
 
 
@@ -39,3 +40,10 @@ def servers() -> Iterator[Servers]:
     """Database servers, one of a kind for each worker."""
     with ExitStack() as stack:
         yield Servers(stack)
+
+
+@pytest.fixture(scope="session")
+def oracle(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Oracle]:
+    """Real DIRAC 9.1.22 services, one process for each worker that asks; its databases have no rows yet."""
+    with running_oracle(servers.url("mariadb"), tmp_path_factory.mktemp("oracle")) as up:
+        yield up

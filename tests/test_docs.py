@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import configparser
 import inspect
+import json
 import logging
 import re
 import shlex
@@ -21,7 +22,6 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from adaptor.methods.catalogue import ADAPTORS
-from legacy_rpc.authorisation import Rule
 from legacy_rpc.front_door import FinishedCall
 from legacy_rpc.messages import Answered, Call, Failure, Identity
 from legacy_rpc.services.catalogue import all_services
@@ -34,6 +34,7 @@ from wherry.build import legacy_catalogue
 from wherry.calls import Metrics, log_call
 from wherry.cli import cli
 from wherry.config import Address, Config
+from wherry.methods import brought_up_to_date, described, reference, services_table
 from wherry.metrics import RequestMetrics, TaskMetrics
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -111,10 +112,18 @@ def configuration_keys(model: type[BaseModel], prefix: str = "") -> Iterator[tup
     """Every key with its record, sections included."""
     for name, record in model.model_fields.items():
         yield prefix + name, record
-        kinds = getattr(record.annotation, "__args__", (record.annotation,))
-        for kind in kinds:
-            if isinstance(kind, type) and issubclass(kind, BaseModel) and kind is not Address:
-                yield from configuration_keys(kind, f"{prefix}{name}.")
+        for section in _sections_in(record.annotation):
+            yield from configuration_keys(section, f"{prefix}{name}.")
+
+
+def _sections_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    """The sections that a key may hold: itself, in a map, a list or a choice of these."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        if annotation is not Address:
+            yield annotation
+        return
+    for inner in getattr(annotation, "__args__", ()):
+        yield from _sections_in(inner)
 
 
 CONFIGURATION = dict(configuration_keys(Config))
@@ -238,97 +247,51 @@ BUILTIN = {
 METHODS = [*ROUTED, *BUILTIN.values()]
 
 
-@cache
-def described_methods() -> dict[tuple[str, str], str]:
-    """The entries of the reference by service and method; the service of what all have is empty."""
-    return {
-        ("" if service == "Every service" else service, title): entry
-        for service, text in sections(REFERENCE / "methods.md", 2).items()
-        for title, entry in subsections(text).items()
-    }
+@pytest.mark.parametrize(
+    ("page", "printed"),
+    [(REFERENCE / "methods.md", reference()), (ROOT / "README.md", services_table())],
+    ids=["reference", "README"],
+)
+def test_printed_parts_are_as_the_records_say(page: Path, printed: str) -> None:
+    """The printed part of a page is what would be printed now: run `make methods`."""
+    text = page.read_text(encoding="utf-8")
+    assert text == brought_up_to_date(text, printed)
 
 
-def subsections(text: str) -> dict[str, str]:
-    """The text under each heading of level three."""
-    pieces = re.split(r"^### `(.+)`$", text, flags=re.MULTILINE)
-    return dict(zip(pieces[1::2], pieces[2::2], strict=True))
-
-
-def entry_of(record: Method) -> str:
-    """A method's entry, on one line."""
-    return " ".join(described_methods()["" if record.builtin else record.service, record.name].split())
-
-
-def test_every_method_is_described() -> None:
-    """The reference has an entry for every legacy method, under its service, and none for anything else."""
-    assert described_methods().keys() == {
-        *((record.service, record.name) for record in ROUTED),
-        *(("", name) for name in BUILTIN),
-    }
-
-
-def signature_of(record: Method) -> str:
-    """The legacy signature as the documentation writes it."""
-    parameters = list(inspect.signature(record.handler).parameters.values())[1:]
-    shown = []
-    for parameter in parameters:
-        default = "" if parameter.default is parameter.empty else f"={parameter.default!r}".replace("'", '"')
-        shown.append(parameter.name + default)
-    return f"{record.name}({', '.join(shown)})"
-
-
-def types_of(record: Method) -> str:
-    """The declared types as the documentation writes them."""
-
-    def shown(declared: Any) -> str:
-        return " | ".join(
-            kind.__name__ for kind in (declared if isinstance(declared, list | tuple) else [declared])
-        )
-
-    return f"`{', '.join(map(shown, record.types))}`" if record.types else "none"
-
-
-def callers_of(rule: Rule) -> set[str]:
-    """The words that say who may call."""
-    if rule.anyone:
-        return {"all"}
-    return set(rule.properties) or {"authenticated"}
-
-
-@pytest.mark.parametrize("record", METHODS, ids=lambda record: record.name)
-def test_method_entry(record: Method) -> None:
-    """An entry has the method's signature, declared types, write class and authorisation."""
-    entry = entry_of(record)
-    assert f"Signature: `{signature_of(record)}`" in entry
-    assert f"Types: {types_of(record)}." in entry
-    assert f"Write class: `{record.write}`." in entry
-    may_call = re.search(r"May call: ([^.;]+)", entry)
-    assert may_call is not None
-    if record.name == "echo":
-        assert "the service's methods by default" in may_call[1]
-    else:
-        assert {name.lower() for name in quoted(may_call[1])} == callers_of(record.rule)
-
-
-@pytest.mark.parametrize("record", METHODS, ids=lambda record: record.name)
-def test_method_over_rest(record: Method) -> None:
-    """Entries of adapted methods, and no others, name REST requests that exist, and the differences."""
-    entry = entry_of(record)
-    requests = {tuple(each.split()) for each in quoted(entry) if re.fullmatch(r"[A-Z]+ /\S+", each)}
+@pytest.mark.parametrize("record", METHODS, ids=lambda record: f"{record.service}.{record.name}")
+def test_method_is_described(record: Method) -> None:
+    """A method says what it answers; an adaptor, which requests it makes and what differs; they exist."""
+    told, requests, differences = described(record)
+    assert told
+    named = {tuple(each.split()) for each in quoted(requests) if re.fullmatch(r"[A-Z]+ /\S+", each)}
     adapted = (record.service, record.name) in ADAPTORS
-    assert ("Over REST:" in entry) == adapted
-    assert ("Differences:" in entry) == adapted
-    assert bool(requests) == adapted
-    assert requests <= {(operation.method, operation.path) for operation in OPERATIONS}
+    assert bool(requests) == bool(differences) == adapted
+    assert bool(named) == (adapted and not requests.startswith("No request"))
+    assert named <= {(operation.method, operation.path) for operation in OPERATIONS}
 
 
-def test_readme_lists_every_method() -> None:
-    """The README names every method under its service."""
-    prose, _ = split(ROOT / "README.md")
-    listed = re.findall(r"^- `([A-Z]\w+/\w+)`: ((?:.|\n(?!- |\n))+)", prose, flags=re.MULTILINE)
-    assert {service: quoted(methods) for service, methods in listed} == {
-        service: list(methods) for service, methods in legacy_catalogue().services.items()
-    }
+# The methods of DIRAC 7.3.38, 8.0.86, 9.0.28 and 9.1.22, drawn from their handlers (legacy-methods.md).
+INVENTORY = json.loads((ROOT / "tests" / "vectors" / "legacy-methods.json").read_text())
+TRANSFERS = {
+    "transfer_toClient": "FileTransfer/ToClient",
+    "transfer_fromClient": "FileTransfer/FromClient",
+    "transfer_bulkFromClient": "FileTransfer/BulkFromClient",
+}
+# Of an executor's wire, which is neither RPC nor a transfer.
+NO_METHOD = {("WorkloadManagement/OptimizationMind", "msg_OptimizeJobs")}
+
+
+@pytest.mark.parametrize("known", INVENTORY, ids=lambda known: f"{known['service']}.{known['method']}")
+def test_every_method_of_dirac_is_here(known: dict[str, Any]) -> None:
+    """Every method of the inventory has a record, with its releases and as many arguments."""
+    name = TRANSFERS.get(known["method"], known["method"])
+    record = all_services().method(known["service"], name)
+    if (known["service"], name) in NO_METHOD:
+        assert record is None
+        return
+    assert record is not None
+    assert (record.since, record.until) == (known["since"], known["until"])
+    assert len(record.parameters) >= len(known["args"]) or record.transfer
 
 
 # REST

@@ -33,6 +33,7 @@ class Recipe:
     leave_out: tuple[str, ...] = ("gfal2-python",)  # it needs a grid storage library that no test uses
     also: tuple[str, ...] = ()  # what a client imports and its package does not ask for
     stubs: Mapping[str, str] = field(default_factory=dict)  # modules by name that no index has any more
+    system: tuple[str, ...] = field(default=(), repr=False)  # Debian packages besides those that all need
     check: str = (  # is run in the finished environment, and leaves most bytecode compiled
         "import DIRAC.Interfaces.API.Dirac, DIRAC.Core.DISET.RPCClient\n"
         "from DIRAC.WorkloadManagementSystem.Client import JobManagerClient, JobMonitoringClient\n"
@@ -62,9 +63,44 @@ RECIPES: dict[str, Recipe | NpmRecipe] = {
         stubs={"subprocess32": "from subprocess import *\n"},
         check="import DIRAC.Core.DISET.RPCClient, DIRAC.Core.Tornado.Client.TornadoClient",
     ),
+    # The oracle (tests/support/oracle.py): with what services of workload management import of the extra
+    # "server", and with a clock that tests set.
+    "dirac-9.1.22-server": Recipe(
+        "DIRAC==9.1.22",
+        also=("mysqlclient", "opensearch-py", "numpy", "python-json-logger", "ldap3", "time-machine"),
+        check=(
+            "import DIRAC.Core.scripts.dirac_service, DIRAC.Core.Base.DB, time_machine\n"
+            "from DIRAC.WorkloadManagementSystem.Service import PilotManagerHandler, JobMonitoringHandler\n"
+            "from DIRAC.WorkloadManagementSystem.Service import JobStateUpdateHandler, JobManagerHandler\n"
+            "from DIRAC.WorkloadManagementSystem.Service import MatcherHandler, WMSAdministratorHandler\n"
+            "from DIRAC.WorkloadManagementSystem.Service import SandboxStoreHandler\n"
+        ),
+        system=("pkg-config", "libmariadb-dev"),
+    ),
     # Two, since they need two libraries of one name: msgpack of before and after its texts had a type.
     "msgpack-rpc-python-0.4.1": Recipe("msgpack-rpc-python==0.4.1", check="import msgpackrpc"),
     "aio-msgpack-rpc-0.2.0": Recipe("aio-msgpack-rpc==0.2.0", check="import aio_msgpack_rpc"),
+    # Older DiracX clients: the last of the first line, and the last before 201 for what was made.
+    **{
+        f"diracx-{version}": Recipe(
+            f"diracx-cli=={version}",
+            also=tuple(f"diracx-{part}=={version}" for part in ("api", "client", "core")),
+            leave_out=(),
+            check="import diracx.cli, diracx.client.sync, diracx.client.aio",
+        )
+        for version in ("0.0.14", "0.3.0")
+    },
+    # A real DiracX to stand behind the bridge, on SQLite (tests/end_to_end/diracx_server.py).
+    "diracx-0.7.0-server": Recipe(
+        "diracx-routers==0.7.0",
+        # All parts of one release (diracx-testing keeps in SQLite what OpenSearch is for), and a server.
+        also=(
+            *(f"diracx-{part}==0.7.0" for part in ("core", "db", "logic", "tasks", "testing")),
+            *("uvicorn", "aiosqlite"),
+        ),
+        leave_out=(),
+        check="import diracx.testing.routers, diracx.routers.factory, uvicorn, aiosqlite",
+    ),
     # A certified OpenID Connect provider, to log in by.  Node.js 18 keeps its cryptography elsewhere.
     "oidc-provider-9.13.3": NpmRecipe(
         "oidc-provider@9.13.3",
@@ -81,6 +117,11 @@ SYSTEM_PACKAGES: dict[str, Callable[[], object]] = {
     "libc6-dev": lambda: Path("/usr/include/stdio.h").exists(),
     "libssl-dev": lambda: Path("/usr/include/openssl/ssl.h").exists(),
     "swig": lambda: shutil.which("swig"),
+}
+# For recipes that name them: these compile mysqlclient.
+MORE_PACKAGES: dict[str, Callable[[], object]] = {
+    "pkg-config": lambda: shutil.which("pkg-config"),
+    "libmariadb-dev": lambda: shutil.which("mariadb_config"),
 }
 NODE_PACKAGES: dict[str, Callable[[], object]] = {
     "nodejs": lambda: shutil.which("node"),
@@ -133,7 +174,8 @@ def _make(folder: Path, recipe: str, build: Callable[[Path], None], witness: str
 
 def _build(run: Callable[..., str], recipe: Recipe | NpmRecipe, install_system: bool, folder: Path) -> None:
     if isinstance(recipe, Recipe):
-        _require_system(run, SYSTEM_PACKAGES, install_system)
+        more = {name: MORE_PACKAGES[name] for name in recipe.system}
+        _require_system(run, SYSTEM_PACKAGES | more, install_system)
         _build_python(run, recipe, folder)
     else:
         _require_system(run, NODE_PACKAGES, install_system)

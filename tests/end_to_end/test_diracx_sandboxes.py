@@ -116,9 +116,9 @@ with SyncDiracClient() as api:
 """
 
 
-def session(client: Client, url: str, tmp_path: Path, bucket: str) -> None:
-    """Alice's session: up, again, down, and into a job of hers."""
-    facts = client.grid.facts
+def credentials(grid: DemoGrid, tmp_path: Path) -> Path:
+    """A file with alice's token, as the client keeps it."""
+    facts = grid.facts
     ends = int(time.time()) + 3600
     refresh = [json.dumps(part).encode() for part in ({"typ": "JWT", "alg": "none"}, {"exp": ends})]
     content = {
@@ -131,6 +131,12 @@ def session(client: Client, url: str, tmp_path: Path, bucket: str) -> None:
     file = tmp_path / "credentials.json"
     file.write_text(json.dumps(content))
     file.chmod(0o600)
+    return file
+
+
+def session(client: Client, url: str, tmp_path: Path, bucket: str) -> None:
+    """Alice's session: up, again, down, and into a job of hers."""
+    file = credentials(client.grid, tmp_path)
     script = SESSION.replace("THERE", str(tmp_path / "there")).replace("JOB", "6")
     variables = {"DIRACX_URL": url, "DIRACX_CREDENTIALS_PATH": str(file)}
     created, extracted, same, assigned, listed, of_type, taken, taken_again, none = client.run(

@@ -136,7 +136,8 @@ def test_extra_keys(alice: Any, state: str) -> None:
     """The whole result has the keys that a value has no room for."""
     job = {"legacy": 37, "live": 85}[state]  # Waiting jobs of alice's that no other test kills
     killed = alice.system.wholeResult("WorkloadManagement.JobManager.killJob", [[job, 100000]])
-    assert killed == {"OK": True, "Value": [job], "requireProxyUpload": False, "InvalidJobIDs": [100000]}
+    assert isinstance(killed.pop("requireProxyUpload"), bool)  # who has a proxy here is another test's
+    assert killed == {"OK": True, "Value": [job], "InvalidJobIDs": [100000]}
     states = alice.WorkloadManagement.JobMonitoring.getJobsStatus([job])
     assert states == {str(job): {"Status": "Killed"}}
 
