@@ -156,6 +156,11 @@ class Identity:
         """Whether a bearer token proves it, and no certificate."""
         return isinstance(self.credential, TokenCredential)
 
+    @property
+    def group_properties(self) -> tuple[str, ...]:
+        """Those of the group, which DIRAC's rules of jobs ask for: the group of hosts has none."""
+        return () if self.kind == "host" else self.properties
+
     def has(self, *properties: str) -> bool:
         """True when the caller is known and holds at least one of the properties."""
         return self.kind != "anonymous" and any(name in self.properties for name in properties)

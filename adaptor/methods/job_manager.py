@@ -201,4 +201,4 @@ def _pages(job_ids: Iterable[int]) -> list[list[int]]:
 
 def _caller(call: Call) -> dict[str, Any]:
     identity = call.identity
-    return {"username": identity.username, "group": identity.group, "properties": identity.properties}
+    return {"username": identity.username, "group": identity.group, "properties": identity.group_properties}

@@ -44,7 +44,7 @@ def submitJob(jobDesc: str, *, call: Call) -> Conversation:
         limited=bool(getattr(caller.credential, "limited", False)),
         username=caller.username,
         group=caller.group,
-        properties=caller.properties,
+        properties=caller.group_properties,
     )
     parametric = yield from _checked(jobDesc, caller)
     inserted = yield Request("POST", "/api/jobs/jdl", [jobDesc])
@@ -115,7 +115,7 @@ def confirmBulkSubmission(jobIDs: list[Any], *, call: Call) -> Conversation:
     """
     requested = ids_to_confirm(jobIDs)
     caller = call.identity
-    if not may_submit(username=caller.username, group=caller.group, properties=caller.properties):
+    if not may_submit(username=caller.username, group=caller.group, properties=caller.group_properties):
         raise not_to_confirm()
     try:
         yield Request("POST", "/api/jobs/confirm", {"job_ids": requested})

@@ -177,4 +177,4 @@ async def _looked_up(work: UnitOfWork, requested: list[int]) -> tuple[list[int],
 
 def _caller(context: Context) -> dict[str, Any]:
     identity = context.call.identity
-    return {"username": identity.username, "group": identity.group, "properties": identity.properties}
+    return {"username": identity.username, "group": identity.group, "properties": identity.group_properties}

@@ -42,7 +42,7 @@ async def submitJob(context: Context, jobDesc: str) -> Reply:
     caller = context.call.identity
     limited = bool(getattr(caller.credential, "limited", False))
     check_submitter(
-        limited=limited, username=caller.username, group=caller.group, properties=caller.properties
+        limited=limited, username=caller.username, group=caller.group, properties=caller.group_properties
     )
     async with context.databases.unit_of_work(write=True) as work:
         try:
@@ -92,7 +92,7 @@ async def confirmBulkSubmission(context: Context, jobIDs: list[Any]) -> list[int
             [dict(zip(WHOSE, row[1:], strict=True)) for row in rows],
             username=caller.username,
             group=caller.group,
-            properties=caller.properties,
+            properties=caller.group_properties,
         )
         await _optimised(context, work, await confirm_jobs(work, requested))
     return requested

@@ -104,10 +104,8 @@ async def matching_queues(
 
 def _given(offer: Offer, without: Excluded) -> dict[str, Any]:
     """What restricts the choice of queues, by parameter; None: nothing."""
-    if offer.job_id is not None:
-        # Whoever names a job wants this one, wherever it would run.
-        return {"job_id": offer.job_id, "owners": offer.owners, "owner_groups": offer.owner_groups}
     return {
+        "job_id": offer.job_id,
         "cpu_time": offer.cpu_time,
         "site": offer.site or None,
         "sites": offer.sites,

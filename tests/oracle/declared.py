@@ -124,10 +124,6 @@ def _counts_of_aborted(exchange: Exchange) -> bool:
     return dirac == ours
 
 
-def _host_acts(exchange: Exchange) -> bool:
-    return exchange.caller[1] == "hosts"
-
-
 def _true_is_an_id(exchange: Exchange) -> bool:
     return exchange.arguments[:1] == [True]
 
@@ -202,11 +198,6 @@ def _names_no_source(exchange: Exchange) -> bool:
     return isinstance(updates, dict) and any(
         not (isinstance(update, dict) and update.get("Source")) for update in updates.values()
     )
-
-
-def _names_a_job(exchange: Exchange) -> bool:
-    description = exchange.arguments[0]
-    return isinstance(description, dict) and "JobID" in description
 
 
 def _asks_for_empty(exchange: Exchange) -> bool:
@@ -312,12 +303,6 @@ DIFFERENCES = (
         PARAMETER_METHODS,
         tables=PARAMETERS,
     ),
-    Difference(
-        "a host's own properties count; DIRAC's JobPolicy asks for those of the group `hosts`: none",
-        _host_acts,
-        frozenset({"killJob", "deleteJob", "removeJob", "rescheduleJob", "resetJob"}),
-        tables=EVERY_TABLE,
-    ),
     Difference("nothing here uses stored proxies: none is asked for", _no_proxy),
     Difference(
         "ids ascend; DIRAC has them as its query gives them, without ORDER BY, or as they were given",
@@ -370,12 +355,6 @@ DIFFERENCES = (
         _names_no_source,
         STATUS_METHODS,
         tables=("JobLoggingDB.LoggingInfo",),
-    ),
-    Difference(
-        "who names a job gets it, wherever it would run; in DIRAC its queue must fit, too",
-        _names_a_job,
-        frozenset({"requestJob"}),
-        tables=EVERY_TABLE,
     ),
     Difference(
         "of several faults another is told", _both_fail, frozenset({"requestJob"}), tables=EVERY_TABLE

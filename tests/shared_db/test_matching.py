@@ -273,14 +273,15 @@ async def test_the_oldest_of_a_priority_and_the_urgent_first(databases: Database
 
 
 async def test_one_job_and_no_other(databases: Databases) -> None:
-    """A pilot that names a job gets it, if it may have it and it waits."""
-    first, second = await waiting(databases, ["", 'Site = "LCG.Far.away";'])
+    """A pilot that names a job gets it, if it waits and its wishes are met."""
+    first, second, far = await waiting(databases, ["", "", 'Site = "LCG.Far.away";'])
     assert await ask(databases, replace(HERE, job_id=second, owners=("bob",))) is None
+    assert await ask(databases, replace(HERE, job_id=far)) is None
     match = await ask(databases, replace(HERE, job_id=second))
     assert match is not None
     assert match.job_id == second
     assert await ask(databases, replace(HERE, job_id=second)) is None
-    assert set(await queued(databases)) == {first}
+    assert set(await queued(databases)) == {first, far}
 
 
 async def test_what_is_left_in_a_queue_by_others_is_cleared(databases: Databases) -> None:
