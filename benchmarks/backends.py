@@ -27,7 +27,7 @@ from adaptor.http_backend import HttpBackend
 from adaptor.http_session import Target
 from legacy_rpc.messages import Identity
 from wherry.build import embedded_backend, make_new_side
-from wherry.cli import run
+from wherry.cli_common import run
 from wherry.config import load_config
 from wherry.demo.credentials import GROUPS, VO
 

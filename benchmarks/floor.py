@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import cast
 
 from legacy_rpc.servers.tls import ServerTls
-from wherry.cli import run
+from wherry.cli_common import run
 from wherry.sockets import BACKLOG
 
 
