@@ -235,6 +235,11 @@ class Proposal:
 _RELEASE = re.compile(r"v?(\d{1,3})[.r](\d{1,3})")
 
 
+# DIRAC's clients do not say their release over HTTPS; but only those before 9 name a setup.
+LAST_WITH_SETUPS: Release = (8, 0)
+NO_SETUP = ("", "None")
+
+
 def release_of(client_version: str) -> Release | None:
     """The release in what a client calls itself; None for what is none of DIRAC's."""
     match = _RELEASE.match(client_version)
@@ -290,7 +295,10 @@ class Call:
     @property
     def release(self) -> Release | None:
         """The caller's release of DIRAC; None where it says none (then the newest form is meant)."""
-        return release_of(self.client_version)
+        release = release_of(self.client_version)
+        if release is None and self.wire == "https" and self.setup not in NO_SETUP:
+            return LAST_WITH_SETUPS
+        return release
 
 
 @dataclass(frozen=True, slots=True)

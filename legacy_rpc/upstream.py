@@ -93,7 +93,10 @@ class Upstreams:
         transfers = call.method.startswith(f"{FILE_TRANSFER}/")
         try:
             async with self._connection(url, transfers=transfers) as seconds:
-                return _reply(await self._ask(url, call, said, min(seconds, self._seconds_for(call))))
+                left = min(seconds, self._seconds_for(call))
+                if left <= 0:  # which HTTP clients take for no limit at all
+                    raise Failure(f"{url} was not asked: the time for a call was over", reason="timeout")
+                return _reply(await self._ask(url, call, said, left))
         except CallError as error:
             raise self._unanswered(call, url, error) from error
         except UNSENDABLE as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -77,6 +78,19 @@ async def plain(value: Any) -> Any:
         items += orjson.loads(encode(value[start : start + AT_ONCE]))
         await asyncio.sleep(0)
     return items
+
+
+def plain_error(detail: Any) -> dict[str, Any]:
+    """The body of an error, as a client would read it.
+
+    A caller in this process may have sent what no JSON holds, which errors repeat: it becomes `?`.
+    """
+    body = {"detail": detail}
+    try:
+        read: dict[str, Any] = orjson.loads(encode(body))
+    except orjson.JSONEncodeError:
+        read = json.loads(json.dumps(body, ensure_ascii=False, default=str).encode(errors="replace"))
+    return read
 
 
 def _model(value: Any) -> Any:

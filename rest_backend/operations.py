@@ -20,7 +20,7 @@ from rest_backend.access import Gatekeeper
 from rest_backend.errors import RestError, from_data_error, from_validation
 from rest_backend.idempotency import claim_of, once
 from rest_backend.identity_providers import IdentityProviders
-from rest_backend.messages import Answer, Raw, RestRequest, decode, encode, plain
+from rest_backend.messages import Answer, Raw, RestRequest, decode, encode, plain, plain_error
 from rest_backend.parameters import Parameters, PathTemplate
 from rest_backend.pilot_access import check_pilot
 from rest_backend.principals import Principal
@@ -278,7 +278,7 @@ class Runner:
                 return answer
             return Answer(await plain(answer.body), answer.status, answer.headers)
         except RestError as error:
-            return Answer(await plain({"detail": error.detail}), error.status, error.headers)
+            return Answer(plain_error(error.detail), error.status, error.headers)
 
 
 def _allowed(methods: Mapping[str, Operation]) -> Sequence[str]:

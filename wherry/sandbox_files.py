@@ -159,7 +159,9 @@ class HttpFiles:
                 form.add_field(name, value)
             form.add_field("file", file, filename="file", content_type="application/octet-stream")
             with _lost_is_failure(upload.url):
-                async with self._opened().post(upload.url, data=form, allow_redirects=False) as answer:
+                async with self._opened().post(
+                    _address(upload.url), data=form, allow_redirects=False
+                ) as answer:
                     if answer.status >= 300:
                         raise RestFailure(answer.status, await _said(answer))
         finally:
@@ -169,7 +171,7 @@ class HttpFiles:
         """What is at a URL.  Raises RestFailure."""
         with _lost_is_failure(url):
             # As it was signed, character by character.
-            async with self._opened().get(URL(url, encoded=True), allow_redirects=False) as answer:
+            async with self._opened().get(_address(url, encoded=True), allow_redirects=False) as answer:
                 if answer.status != 200:
                     raise RestFailure(answer.status, await _said(answer))
                 async for block in answer.content.iter_chunked(BLOCK):
@@ -186,6 +188,18 @@ class HttpFiles:
                 auto_decompress=False,
             )
         return self._session
+
+
+def _address(url: str, *, encoded: bool = False) -> URL:
+    """An address that a backend gives.  Raises RestFailure, which does not show it, for what is none."""
+    try:
+        address = URL(url, encoded=encoded)
+        usable = address.scheme in ("http", "https") and bool(address.host and address.port)
+    except (ValueError, TypeError):
+        usable = False
+    if not usable:
+        raise RestFailure(0, "the backend gave an address of a file that is no URL of http or https")
+    return address
 
 
 @contextmanager

@@ -42,4 +42,78 @@ TESTED_WITH: Mapping[str, Mapping[str, frozenset[str]]] = {
             ("FileTransfer/FromClient", "FileTransfer/ToClient", "getSandboxesAssignedToEntity")
         ),
     },
+    # its commands, COMDIRAC and the calls of its web portal; tests/end_to_end/test_dirac_commands.py
+    "DIRAC 8.0.86 commands": {
+        "WorkloadManagement/JobManager": frozenset(
+            (
+                "confirmBulkSubmission",
+                "deleteJob",
+                "killJob",
+                "rescheduleJob",
+                "resetJob",
+                "submitJob",
+            )
+        ),
+        "WorkloadManagement/JobMonitoring": frozenset(
+            (
+                "getJobAttributes",
+                "getJobJDL",
+                "getJobLoggingInfo",
+                "getJobPageSummaryWeb",
+                "getJobParameters",
+                "getJobStats",
+                "getJobs",
+                "getJobsSites",
+                "getJobsStates",
+                "getJobsStatus",
+                "getJobsSummary",
+                "getOwners",
+            )
+        ),
+        "WorkloadManagement/JobStateUpdate": frozenset(
+            (
+                "sendHeartBeat",
+                "setJobParameters",
+                "setJobStatus",
+            )
+        ),
+        "WorkloadManagement/Matcher": frozenset(
+            (
+                "getActiveTaskQueues",
+                "requestJob",
+            )
+        ),
+        "WorkloadManagement/PilotManager": frozenset(
+            (
+                "addPilotTQReference",
+                "getCounters",
+                "getGroupedPilotSummary",
+                "getPilotInfo",
+                "getPilotMonitorSelectors",
+                "getPilotMonitorWeb",
+                "getPilotStatistics",
+                "getPilotSummary",
+                "getPilotSummaryWeb",
+                "getPilots",
+            )
+        ),
+        "WorkloadManagement/SandboxStore": frozenset(
+            (
+                "FileTransfer/FromClient",
+                "FileTransfer/ToClient",
+                "getSandboxesAssignedToEntity",
+            )
+        ),
+        "WorkloadManagement/WMSAdministrator": frozenset(
+            (
+                "allowSite",
+                "banSite",
+                "getJobPilotOutput",
+                "getSiteMaskLogging",
+                "getSiteMaskStatus",
+                "getSiteSummarySelectors",
+                "getSiteSummaryWeb",
+            )
+        ),
+    },
 }

@@ -73,6 +73,8 @@ def _uploaded(announced: Announced, call: Call) -> Conversation:
     try:
         return (yield Request("PUT", LEGACY, body | entities))["pfn"]
     except RestFailure as failure:
+        if failure.status == 400 and failure.detail == rules.WRONG_HASH:
+            raise Refusal(rules.WRONG_HASH) from failure
         if failure.status in (400, 403) and entities:
             raise rules.not_assignable(_owner(call.identity)) from failure
         raise

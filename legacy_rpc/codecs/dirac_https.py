@@ -33,6 +33,8 @@ DOWNLOAD, UPLOAD = "streamToClient", "streamFromClient"
 
 # What a site's own configuration may put before the name of a service that is reached by HTTPS.
 PREFIX = "Tornado"
+# The one whose own name begins so: there is none without.
+OWN_NAMES = frozenset({"TornadoPilotLogging"})
 
 # A TornadoClient sends six.
 MOST_FIELDS = 50
@@ -81,7 +83,8 @@ class Question:
 def service_name(path: str) -> str:
     """The service that a URL's path names, with or without DIRAC's prefix for HTTPS services."""
     system, slash, component = path.strip("/").rpartition("/")
-    return f"{system}{slash}{component.removeprefix(PREFIX)}"
+    name = component if component in OWN_NAMES else component.removeprefix(PREFIX)
+    return f"{system}{slash}{name}"
 
 
 def read_question(path: str, form: Form, **shells: str) -> Question:

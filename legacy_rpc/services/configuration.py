@@ -93,13 +93,18 @@ def served_configuration(
 
 
 def _sandbox_element(served: CfgSection, name: str, urls: Mapping[str, str]) -> dict[str, str]:
-    """The storage element of sandboxes, which clients look up to fetch one; no other way leads into it."""
+    """The storage element of sandboxes, which clients look up to fetch one; no other way leads into it.
+
+    Its protocols are its own: by default clients read from none that speaks https.
+    """
     place = f"Resources/StorageElements/{name}"
     url = urlsplit(urls[SANDBOX_STORE])
     if (element := served.section(place)) is not None:
         element.sections.clear()
     return {
         f"{place}/BackendType": "DISET",
+        f"{place}/AccessProtocols": url.scheme,
+        f"{place}/WriteProtocols": url.scheme,
         f"{place}/DIP/PluginName": "DIP",
         f"{place}/DIP/Protocol": url.scheme,
         f"{place}/DIP/Host": url.hostname or "",

@@ -12,7 +12,7 @@ from typing import Any
 from legacy_rpc.messages import Call
 from legacy_rpc.services.table import OlderForm
 from shared_db.registry import Registry
-from shared_db.rules.job_attributes import JOB_ATTRIBUTES
+from shared_db.rules.job_attributes import JOB_ATTRIBUTES, MOST_SPELLINGS
 from shared_db.rules.job_pages import PAGE_COLUMNS
 from shared_db.rules.job_selections import NOTHING
 
@@ -77,16 +77,25 @@ def _asked(value: Any) -> list[Any] | None:
     return list(value) if isinstance(value, list | tuple) and value else None
 
 
+def _are_older(names: Sequence[Any]) -> bool:
+    """Whether some are of 8.0; far too many are left as they are, and refused."""
+    if not any(map(_dropped, names)):
+        return False
+    return len({name for name in names if isinstance(name, str)}) <= MOST_SPELLINGS
+
+
 def _newer_names(names: Iterable[Any], otherwise: str = "JobID") -> list[Any]:
     """What 9 is asked for in place of names of 8.0: never nothing, which would mean all."""
     named = [("Owner" if _dropped(name) == OWNER_DN else name) for name in names]
     kept = [name for name in named if _dropped(name) is None]
+    if not all(isinstance(name, str) for name in kept):  # which is refused
+        return kept
     return list(dict.fromkeys(kept)) if kept else [otherwise]
 
 
 def _newer_attributes(arguments: Sequence[Any], _registry: Registry) -> Sequence[Any]:
     names = _asked(arguments[1]) if len(arguments) > 1 else None
-    if names is None or not any(map(_dropped, names)):
+    if names is None or not _are_older(names):
         return arguments
     return [arguments[0], _newer_names(names), *arguments[2:]]
 
@@ -102,6 +111,8 @@ def _one_job(value: Any, call: Call, registry: Registry) -> Any:
 
 
 def _several_jobs(value: Any, call: Call, registry: Registry) -> Any:
+    if not value:  # whatever was asked for
+        return value
     shape = _older_job(call, registry)
     return {job_id: shape(job) for job_id, job in value.items()}
 
@@ -146,7 +157,8 @@ def _user_of(dn: Any, registry: Registry) -> str | None:
 def _owned_by(users: set[Any], named: Any) -> dict[str, Any]:
     """A condition on the owner, who may be named besides."""
     if named is not None:
-        users &= set(named if isinstance(named, list | tuple) else [named])
+        owners = named if isinstance(named, list | tuple) else [named]
+        users &= {each for each in owners if isinstance(each, str)}
     return {"Owner": sorted(users)} if users else dict(_NO_JOB)
 
 
@@ -170,13 +182,13 @@ def _conditions_at(place: int) -> Callable[[Sequence[Any], Registry], Sequence[A
 
 def _newer_counters(arguments: Sequence[Any], registry: Registry) -> Sequence[Any]:
     names = _asked(arguments[0]) if arguments else None
-    if names is not None and any(map(_dropped, names)):
+    if names is not None and _are_older(names):
         arguments = [_newer_names(names, "VO"), *arguments[1:]]
     return _conditions_at(1)(arguments, registry)
 
 
 def _older_counters(value: Any, call: Call, registry: Registry) -> Any:
-    names = _asked(call.arguments[0]) or []
+    names = list(dict.fromkeys(_asked(call.arguments[0]) or []))
     if not any(map(_dropped, names)):
         return value
     counted: dict[tuple[Any, ...], int] = {}

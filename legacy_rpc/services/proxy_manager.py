@@ -99,7 +99,8 @@ async def completeDelegationUpload(context: Context, requestId: int, pemChain: s
     """
     seal, user = _seal(context), _user(context)
     async with context.databases.unit_of_work() as work:
-        sealed = await proxies.requested_key(work, requestId, user.dn)
+        # A flag is a number, but not for PostgreSQL.
+        sealed = await proxies.requested_key(work, int(requestId), user.dn)
     if sealed is None:
         raise Failure(f"No requests with id {requestId}")
     key = _opened(seal, sealed, _request_of(user.dn))
@@ -125,7 +126,7 @@ async def completeDelegationUpload(context: Context, requestId: int, pemChain: s
         proved.dn, user.username, chain, seal.close(key, _proxy_of(proved.dn)), proved.expires
     )
     async with context.databases.unit_of_work(write=True) as work:
-        await proxies.remove_request(work, requestId)
+        await proxies.remove_request(work, int(requestId))
         await proxies.purge_proxies(work)
         if await proxies.put_proxy(work, stored):
             await proxies.log_actions(work, [_entry(context, "store proxy", proved.dn)])
@@ -164,7 +165,7 @@ async def getRegisteredUsers(context: Context, validSecondsRequired: Any = 0) ->
     """
     try:
         seconds = int(validSecondsRequired)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise Failure("Seconds left has to be an integer") from error
     if abs(seconds) > _MOST_SECONDS:
         return []
@@ -221,7 +222,7 @@ async def getLogContents(
     having = {}
     for name, value in selDict.items():
         if name not in ("beforeDate", "afterDate"):
-            column = LOG_COLUMNS.get(name.lower())
+            column = LOG_COLUMNS.get(str(name).lower())
             if column is None or column == LOG_COLUMNS["timestamp"]:
                 raise Failure(f"Unknown field: {name}")
             having[column] = _texts(value)
@@ -564,6 +565,8 @@ def _moment(value: Any) -> datetime | None:
 
 
 Order = list[tuple[str, bool]]
+# More than any table has, and what every engine counts to.
+_MOST_ROWS = 2**62
 
 
 def _order_of_contents(wanted: Sequence[Any]) -> Order:
@@ -577,7 +580,7 @@ def _order_of_contents(wanted: Sequence[Any]) -> Order:
                 pass
             case _:
                 raise Failure(f"Invalid sort {each}")
-        if name not in CONTENTS_COLUMNS:
+        if not isinstance(name, str) or name not in CONTENTS_COLUMNS:
             continue
         if direction.upper() not in ("ASC", "DESC"):
             raise Failure(f"Invalid sorting order {direction}")
@@ -601,4 +604,4 @@ def _order_of_log(wanted: Sequence[Any]) -> Order:
 def _page(order: Order, start: int, limit: int) -> Page:
     if start < 0 or limit < 0:
         raise Failure("start and limit must not be negative")
-    return Page(order, start, limit)
+    return Page(order, min(start, _MOST_ROWS), min(limit, _MOST_ROWS))

@@ -25,7 +25,7 @@ from shared_db.queries.sandboxes import register_sandbox, sandbox_owner, touch_s
 from shared_db.rules import sandboxes as rules
 from shared_db.rules.archives import ZstdAsGzip, needs_repacking
 from shared_db.rules.refusals import Refusal
-from shared_db.rules.sandboxes import Announced, Assignment, Location, Owner, Spooled
+from shared_db.rules.sandboxes import Announced, Assignment, Location, Owner, Reach, Spooled
 
 T = TypeVar("T")
 
@@ -39,7 +39,9 @@ def _for_old_clients(value: Mapping[str, Sequence[str]], *_more: Any) -> dict[st
 
 
 # Clients before 9 may name a setup (a database has the jobs of one), and have no use for REST's names.
-OLDER = OlderForm(types=(str,), arguments=lambda arguments, _registry: arguments[:1], value=_for_old_clients)
+OLDER = OlderForm(
+    types=(str,), optional=1, arguments=lambda arguments, _registry: arguments[:1], value=_for_old_clients
+)
 
 
 def _files(context: Context) -> SandboxFiles:
@@ -136,7 +138,7 @@ async def _named(context: Context, announced: Announced, md5: str, at: Location)
         await note_name(work, location.name, at.name)
         if wanted:
             reach = _reach(_owner(caller), caller.properties)
-            await assign_to_entities(work, wanted, reach, caller.properties)
+            await _assigned(context, work, wanted, reach)
 
     await _written(context, noted)
     return str(location)
@@ -216,10 +218,17 @@ async def assignSandboxesToEntities(
         properties = context.registry.current.properties_of(owner.group)
     reach = _reach(owner, properties)
     async with context.databases.unit_of_work(write=True) as work:
-        return await assign_to_entities(work, wanted, reach, caller.properties)
+        return await _assigned(context, work, wanted, reach)
 
 
-def _reach(owner: Owner, properties: Sequence[str]) -> rules.Reach:
+async def _assigned(context: Context, work: UnitOfWork, wanted: Sequence[Assignment], reach: Reach) -> int:
+    caller = context.call.identity
+    return await assign_to_entities(
+        work, wanted, reach, caller.properties, by_certificate=not caller.by_token
+    )
+
+
+def _reach(owner: Owner, properties: Sequence[str]) -> Reach:
     try:
         return rules.managed_by(owner, properties)
     except Refusal as refusal:

@@ -42,12 +42,13 @@ class OlderForm:
     """How clients of releases before ``before`` write a method's arguments and read its value.
 
     Handlers and adaptors know the newest form only; this turns the older one into it and back, alike on both
-    routes.  ``types`` are the declared types then (None: as now), ``arguments`` and ``value`` the two ways;
-    both may ask the registry.  Either may raise Failure.
+    routes.  ``types`` are the declared types then (None: as now), and ``optional`` how many more arguments it
+    may have; ``arguments`` and ``value`` are the two ways.  Both may ask the registry, and raise Failure.
     """
 
     before: Release = NINE
     types: Sequence[ArgumentType] | None = None
+    optional: int = 0
     arguments: Callable[[Sequence[Any], Registry], Sequence[Any]] | None = None
     value: Callable[[Any, Call, Registry], Any] | None = None
 
@@ -186,6 +187,7 @@ class Method:
         form = self.older_form(release)
         if form is not None and form.types is not None:
             self._check_types(arguments, form.types)
+            self._check_most(len(arguments), len(form.types), len(form.types) + form.optional)
             return
         self._check_types(arguments, self.types)
         self._check_signature(len(arguments))
@@ -203,26 +205,32 @@ class Method:
     def _check_signature(self, given: int) -> None:
         """Raise what Python says of DIRAC's handler, whose first argument is itself."""
         required = [name for name, default in self.parameters if default is inspect.Parameter.empty]
-        accepted = len(self.parameters)
-        if len(required) <= given <= accepted:
+        self._check_most(given, len(required), len(self.parameters))
+        if given >= len(required):
             return
-        handler = f"{self.handler_class}.export_{self.name}()"
-        self_given = 0 if self.static else 1
-        if given > accepted:
-            least, most = len(required) + self_given, accepted + self_given
-            takes = f"from {least} to {most}" if least != most else str(most)
-            plural = "" if most == 1 and least == 1 else "s"
-            raise Failure(
-                f"Server error while serving {self.name}: {handler} takes {takes} positional argument{plural}"
-                f" but {given + self_given} were given"
-            )
         absent = required[given:]
         names = " and ".join(f"'{name}'" for name in absent)
         plural = "s" if len(absent) > 1 else ""
         raise Failure(
-            f"Server error while serving {self.name}: {handler} missing {len(absent)}"
+            f"Server error while serving {self.name}: {self._exported} missing {len(absent)}"
             f" required positional argument{plural}: {names}"
         )
+
+    def _check_most(self, given: int, required: int, accepted: int) -> None:
+        if given <= accepted:
+            return
+        self_given = 0 if self.static else 1
+        least, most = required + self_given, accepted + self_given
+        takes = f"from {least} to {most}" if least != most else str(most)
+        plural = "" if most == 1 and least == 1 else "s"
+        raise Failure(
+            f"Server error while serving {self.name}: {self._exported} takes {takes} positional"
+            f" argument{plural} but {given + self_given} were given"
+        )
+
+    @property
+    def _exported(self) -> str:
+        return f"{self.handler_class}.export_{self.name}()"
 
 
 def _classes(declared: type | list[type] | tuple[type, ...]) -> type | tuple[type, ...]:

@@ -23,7 +23,6 @@ from rest_backend.policies.sandboxes import (
     owner_of,
     reach_of_caller,
 )
-from shared_db.connection import UnitOfWork
 from shared_db.queries.sandbox_entities import (
     assign_to_entities,
     sandboxes_of_entities,
@@ -55,18 +54,22 @@ async def name_upload(context: Context, upload: LegacyUpload, _parameters: None)
     if await sandbox_owner(work, at) is None:
         raise RestError(400, "Sandbox not found")
     name = legacy_name(owner, upload.md5, upload.format.value, shares=caller.has("JobSharing"))
-    await note_name(work, name, at.name)
+    try:
+        await note_name(work, name, at.name)
+    except Refusal as refusal:
+        raise RestError(400, refusal.message) from refusal
     if upload.entities:
         wanted = [Assignment(entity, kind, at) for entity, kind in upload.entities.items()]
-        await _assigned(work, wanted, managed_by_caller(caller), caller.properties)
+        await _assigned(context, wanted, managed_by_caller(caller))
     return Answer(LegacyLocation(pfn=str(Location(element, name))))
 
 
-async def _assigned(
-    work: UnitOfWork, wanted: list[Assignment], reach: Reach, properties: tuple[str, ...]
-) -> int:
+async def _assigned(context: Context, wanted: list[Assignment], reach: Reach) -> int:
+    caller = context.caller
     try:
-        return await assign_to_entities(work, wanted, reach, properties)
+        return await assign_to_entities(
+            context.work, wanted, reach, caller.properties, by_certificate=caller.by_certificate
+        )
     except Refusal as refusal:
         raise RestError(400, refusal.message) from refusal
 
@@ -123,7 +126,7 @@ async def assign(context: Context, asked: NewAssignments, _parameters: None) -> 
         reach = managed_by(owner, properties)
     except Refusal as refusal:
         raise RestError(400, refusal.message) from refusal
-    return Answer(AssignedSandboxes(assigned=await _assigned(context.work, wanted, reach, caller.properties)))
+    return Answer(AssignedSandboxes(assigned=await _assigned(context, wanted, reach)))
 
 
 async def unassign(context: Context, asked: EntityNames, _parameters: None) -> Answer:

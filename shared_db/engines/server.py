@@ -194,6 +194,8 @@ class ServerConnection:
         first, self._used = not self._used, True
         try:
             return await step()
+        except UnicodeEncodeError as error:
+            raise InvalidQuery(f"A value cannot be stored or looked for: {error}") from error
         except (exc.SQLAlchemyError, OSError) as error:
             if first and isinstance(error, exc.DBAPIError) and error.connection_invalidated:
                 await self._let_go()

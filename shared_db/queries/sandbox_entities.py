@@ -18,7 +18,7 @@ from shared_db.queries.sandbox_jobs import give, unassign_entities, within_reach
 from shared_db.queries.sandbox_names import legacy_names
 from shared_db.queries.values import chunks
 from shared_db.rules.job_policy import PUT_SANDBOX, has_right
-from shared_db.rules.sandboxes import Assignment, Location, Reach, job_of, not_assignable
+from shared_db.rules.sandboxes import Assignment, Location, Reach, is_entity, job_of, not_assignable
 from shared_db.schema.sandbox_metadata_db import (
     SANDBOX_METADATA_DB,
     sb_EntityMapping,
@@ -38,32 +38,44 @@ class Assigned:
 
 
 async def assign_to_entities(
-    work: UnitOfWork, wanted: Sequence[Assignment], reach: Reach, properties: Sequence[str]
+    work: UnitOfWork,
+    wanted: Sequence[Assignment],
+    reach: Reach,
+    properties: Sequence[str],
+    *,
+    by_certificate: bool = True,
 ) -> int:
     """Give entities sandboxes; what they have already stays.  Returns how many were to be given.
 
-    All or none: raises Refusal.  ``properties`` are the caller's.
+    All or none: raises Refusal.  ``properties`` are the caller's.  Who shows no certificate owns the jobs of
+    his own VO only: another VO's provider may call anybody by his name.
     """
     ids = await within_reach(work, {each.at for each in wanted}, reach)
-    if any(each.at not in ids for each in wanted) or not await _own_jobs(work, wanted, reach, properties):
+    fit = all(each.at in ids and is_entity(each.entity) for each in wanted)
+    if not fit or not await _own_jobs(work, wanted, reach, properties, by_certificate=by_certificate):
         raise not_assignable(reach.owner)
     await give(work, [{"SBId": ids[each.at], "EntityId": each.entity, "Type": each.kind} for each in wanted])
     return len(wanted)
 
 
 async def _own_jobs(
-    work: UnitOfWork, wanted: Iterable[Assignment], reach: Reach, properties: Sequence[str]
+    work: UnitOfWork,
+    wanted: Iterable[Assignment],
+    reach: Reach,
+    properties: Sequence[str],
+    *,
+    by_certificate: bool,
 ) -> bool:
     """Whether the caller may put sandboxes into those of the jobs that exist."""
     job_ids = {job_id for each in wanted if (job_id := job_of(each.entity)) is not None}
-    rows = await job_attributes(work, job_ids, ("Owner", "OwnerGroup")) if job_ids else []
+    rows = await job_attributes(work, job_ids, ("Owner", "OwnerGroup", "VO")) if job_ids else []
     return all(
         has_right(
             PUT_SANDBOX,
             username=reach.owner.name,
             group=reach.owner.group,
             properties=properties,
-            owner=row.Owner,
+            owner=row.Owner if by_certificate or reach.owner.vo == row.VO else "",
             owner_group=row.OwnerGroup,
         )
         for row in rows
@@ -95,7 +107,7 @@ async def take_from_entities(work: UnitOfWork, entities: Iterable[str], reach: R
 
 async def _mapped(work: UnitOfWork, entities: Iterable[str]) -> list[Any]:
     rows: list[Any] = []
-    for chunk in chunks(sorted(set(entities))):
+    for chunk in chunks(sorted(filter(is_entity, set(entities)))):
         rows += await work.rows(SANDBOX_METADATA_DB, _of_entities(), {"entities": chunk})
     return rows
 

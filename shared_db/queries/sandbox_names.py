@@ -15,15 +15,18 @@ from shared_db.connection import UnitOfWork
 from shared_db.errors import Conflict, Interrupted
 from shared_db.queries.values import check_values, chunks
 from shared_db.rules import clock
-from shared_db.rules.sandboxes import Location, is_legacy
+from shared_db.rules.refusals import Refusal
+from shared_db.rules.sandboxes import WRONG_HASH, Location, is_legacy, takes_over
 from shared_db.schema.wherry_db import WHERRY_DB, sandbox_names
 
 
 async def note_name(work: UnitOfWork, name: str, stored_as: str) -> None:
-    """Note that a sandbox is called so, too.  Raises InvalidValue."""
+    """Note that a sandbox is called so, too.  Raises InvalidValue, and Refusal for somebody else's name."""
     found = await stored_names(work, [name])
     if found.get(name) == stored_as:
         return
+    if found and not takes_over(stored_as, found[name]):
+        raise Refusal(WRONG_HASH)
     row = {"name": name, "stored_as": stored_as, "noted_at": clock.utc_now()}
     check_values(sandbox_names, [row])
     if found:

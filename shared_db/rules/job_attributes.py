@@ -41,6 +41,8 @@ NULLABLE = TIMES | {"ApplicationStatus"}
 # In the order in which DIRAC answers them.
 JOB_ATTRIBUTES = tuple(sorted(TIMES | NUMBERS | FLAGS | TEXTS))
 _COLUMNS = {name.lower(): name for name in JOB_ATTRIBUTES}
+# An attribute can be written in thousands of ways, each of which every job would be answered with.
+MOST_SPELLINGS = 100
 
 
 def column_of(name: Any) -> str | None:
@@ -65,6 +67,8 @@ def attributes_asked(asked: Any) -> dict[str, str]:
         if column is None:
             raise Refusal(f"Unknown job attribute: {name}")
         found[name] = column
+        if len(found) > MOST_SPELLINGS:
+            raise Refusal(f"More than {MOST_SPELLINGS} attributes are asked for")
     return dict(sorted(found.items()))
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
+from shared_db.rules.job_attributes import MOST_SPELLINGS
 from shared_db.rules.job_selections import mysql_refusal, named_column
 from shared_db.rules.job_states import FINAL_STATES
 from shared_db.rules.pilot_selections import Comparison, since
@@ -25,6 +26,8 @@ def counted_attributes(names: Iterable[Any]) -> dict[str, str]:
     found = {name: named_column(name, "updateFields", "SELECT") for name in names if isinstance(name, str)}
     if not found or not all(isinstance(name, str) for name in names):
         raise mysql_refusal("Invalid updateFields argument")
+    if len(found) > MOST_SPELLINGS:
+        raise mysql_refusal(f"More than {MOST_SPELLINGS} attributes to count by")
     return found
 
 

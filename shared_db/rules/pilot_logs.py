@@ -22,6 +22,10 @@ _VO = re.compile(r"[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*")
 LONGEST_STAMP = 32
 LONGEST_VO = 64
 LONGEST_SEVERITY = 16
+# Of one message of TornadoPilotLogging; pilots send some hundreds at a time.
+MOST_LINES = 100_000
+# What ends a line for `splitlines`.
+_LINE_BREAKS = "\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"
 
 ENOAUTH = 1111
 NOT_REGISTERED = "This pilot is not registered: give the vo that its lines belong to"
@@ -122,26 +126,35 @@ def read_message(message: Any) -> list[str]:
 
     Raises Refusal, UnfitArgument.
     """
+    content = _read_json(message)
+    if isinstance(content, str):
+        # Counted before they are made, each of which takes far more room than its one character.
+        _check_number(sum(map(content.count, _LINE_BREAKS)))
+        content = content.splitlines()
+    if not isinstance(content, list) or not all(isinstance(each, str) for each in content):
+        raise Refusal("A message is a text or a list of texts, in JSON")
+    _check_number(len(content))
+    return content
+
+
+def _check_number(lines: int) -> None:
+    if lines > MOST_LINES:
+        raise Refusal(f"More than {MOST_LINES} lines in one message: send the rest in further messages")
+
+
+def _read_json(text: Any) -> Any:
+    """Raises Refusal, UnfitArgument."""
     try:
-        content = json.loads(message)
-    except ValueError as error:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
         raise Refusal(repr(error)) from error
     except TypeError as error:
         raise UnfitArgument(str(error)) from error
-    texts = content.splitlines() if isinstance(content, str) else content
-    if not isinstance(texts, list) or not all(isinstance(each, str) for each in texts):
-        raise Refusal("A message is a text or a list of texts, in JSON")
-    return texts
 
 
 def finished(payload: Any) -> str:
     """The last line of a log, from the payload of finaliseLogs.  Raises Refusal, UnfitArgument."""
-    try:
-        content = json.loads(payload)
-    except ValueError as error:
-        raise Refusal(repr(error)) from error
-    except TypeError as error:
-        raise UnfitArgument(str(error)) from error
+    content = _read_json(payload)
     if not isinstance(content, dict):
         raise Refusal("The payload is an object in JSON")
     return f"finalised: {json.dumps(content, ensure_ascii=False)}"
@@ -177,7 +190,7 @@ def record_stamp(name: str) -> str:
         raise too_long("pilotUUID") if name else Refusal("Pilot UUID is invalid")
     if _UUID.fullmatch(name):
         return name.replace("-", "")
-    if len(name) <= LONGEST_STAMP and "\0" not in name:
+    if len(name) <= LONGEST_STAMP and storable_text(name) == name:
         return name
     return hashlib.md5(name.encode(errors="replace"), usedforsecurity=False).hexdigest()
 

@@ -7,7 +7,7 @@ time; what cannot be is before every other.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -42,6 +42,8 @@ _FIRST_YEAR = 1000
 _SECOND = timedelta(seconds=1)
 # What every engine compares with.
 _LARGEST = 2.0**62
+# A column may be named several times, but each makes the statement larger, which is kept.
+MOST_KEYS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +99,10 @@ def column_named(name: Any, argument: str, clause: str = "WHERE") -> str:
     return column
 
 
-def grouping_of(table: str, keys: Iterable[Any]) -> list[str]:
+def grouping_of(table: str, keys: Sequence[Any]) -> list[str]:
     """The columns to count by, one for each key; only pilots can be counted.  Raises Refusal."""
+    if len(keys) > MOST_KEYS:
+        raise Refusal(f"MySQL Error ( {EMYSQL} : More than {MOST_KEYS} columns to count by)", EMYSQL)
     if not _IDENTIFIER.fullmatch(table.replace("`", "")):
         raise Refusal(f"MySQL Error ( {EMYSQL} : Invalid table argument)", EMYSQL)
     try:

@@ -206,10 +206,12 @@ def grouped_counts(columns: Sequence[Any], now: datetime) -> tuple[Count, Count,
             raise Refusal(f"Column not known: {name}")
     if not columns:
         raise Refusal(f"MySQL Error ( {EMYSQL} : No columns are given)", EMYSQL)
-    twice = [name for index, name in enumerate(columns) if name == "Status" or name in columns[:index]]
-    if twice:
-        reason = f"Execution failed.: ((1060, \"Duplicate column name '{twice[0]}'\") )"
-        raise Refusal(f"MySQL Error ( {EMYSQL} : {reason})", EMYSQL)
+    seen = {"Status"}
+    for name in columns:
+        if name in seen:
+            reason = f"Execution failed.: ((1060, \"Duplicate column name '{name}'\") )"
+            raise Refusal(f"MySQL Error ( {EMYSQL} : {reason})", EMYSQL)
+        seen.add(name)
     by = (*columns, "Status")
     day = after("LastUpdateTime", now - DAY)
     ended = ["Done", "Aborted"]

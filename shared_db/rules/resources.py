@@ -207,6 +207,9 @@ def _number(description: Mapping[str, Any], name: str, called: str) -> int | Non
     if name not in description:
         return None
     value = description[name]
+    for each in value if isinstance(value, list | tuple) else ():
+        if not isinstance(each, int):
+            raise _mismatch(called, f"List contained type {type(each)} is not valid -> {int}")
     if not isinstance(value, int):
         raise _mismatch(called, f"Type {type(value)} is not valid -> {int}")
     return min(max(int(value), 0), _LARGEST)

@@ -15,6 +15,7 @@ from shared_db.rules.refusals import Refusal, UnfitArgument
 
 INPUT, OUTPUT = "Input", "Output"
 _LOCATION = "SB:"
+_JOB = "Job:"
 # What the names begin with that DIRAC's SandboxStore gives, and those that REST gives.
 _LEGACY, _REST = "/SandBox/", "/S3/"
 # Clients before 9 fetch nothing whose name begins with anything else than the former.
@@ -184,7 +185,19 @@ def read_announcement(file_id: Any, size: Any, largest: int) -> Announced:
     return Announced(file_id[:at], archive, dict(entities))
 
 
+def is_entity(text: str) -> bool:
+    """Whether a text can have sandboxes.
+
+    MySQL takes `job:1`, `Job:1 ` and `J\u00f6b:1` for `Job:1`, so no such text may stand beside it.
+    """
+    if not (text.isascii() and text.isprintable() and text == text.strip()):
+        return False
+    return not text.lower().startswith(_JOB.lower()) or text.startswith(_JOB)
+
+
 def _check_mapping(entity: Any, kind: Any) -> None:
+    if isinstance(entity, str) and not is_entity(entity):
+        raise Refusal(f"{entity[:_LONGEST_ENTITY]!r} is no entity")
     for text, longest in ((entity, _LONGEST_ENTITY), (kind, _LONGEST_TYPE)):
         if not isinstance(text, str) or not 0 < len(text) <= longest or not _storable(text):
             raise Refusal(
@@ -200,6 +213,16 @@ def legacy_name(owner: Owner, md5: str, archive: str, *, shares: bool) -> str:
     """The name of an upload as DIRAC's SandboxStore gives it; ``shares``: the group has JobSharing."""
     holder = owner.group if shares else f"{owner.name}.{owner.group}"
     return f"{_LEGACY}{holder[0]}/{holder}/{md5[:3]}/{md5[3:6]}/{md5}.{archive}"
+
+
+def takes_over(stored_as: str, former: str) -> bool:
+    """Whether what one legacy name leads to may be replaced: by the same content, or by its own owner.
+
+    Members of a group with JobSharing have names in common, and may say any MD5 over REST: nobody is to put
+    an archive of his own in place of a colleague's, which jobs would run.
+    """
+    *_, vo, group, name, file = stored_as.split("/")
+    return former.split("/")[-4:-1] == [vo, group, name] or former.endswith(f"/{file}")
 
 
 def is_legacy(name: str) -> bool:
@@ -262,10 +285,9 @@ def not_assignable(owner: Owner) -> Refusal:
 
 def job_of(entity: str) -> int | None:
     """The id of a job among entities; None for what is none."""
-    kind, _, number = entity.partition(":")
-    return (
-        int(number) if kind == "Job" and number.isascii() and number.isdigit() and len(number) < 11 else None
-    )
+    number = entity.removeprefix(_JOB)
+    is_job = number != entity and number.isascii() and number.isdigit() and len(number) < 11
+    return int(number) if is_job else None
 
 
 def read_entities(entities: Sequence[Any]) -> list[str]:
@@ -273,7 +295,7 @@ def read_entities(entities: Sequence[Any]) -> list[str]:
     return [
         each
         for each in entities
-        if isinstance(each, str) and 0 < len(each) <= _LONGEST_ENTITY and _storable(each)
+        if isinstance(each, str) and 0 < len(each) <= _LONGEST_ENTITY and is_entity(each)
     ]
 
 

@@ -51,7 +51,7 @@ def statuses(mask: Mask, sites: Any) -> dict[str, str] | str:
         if sites not in mask:
             raise Refusal(f"Unknown site {sites}")
         return mask[sites][0]
-    wanted = [site for site in sites if isinstance(site, str)] if isinstance(sites, list) else None
+    wanted = {site for site in sites if isinstance(site, str)} if isinstance(sites, list) else None
     return {site: entry[0] for site, entry in mask.items() if wanted is None or site in wanted}
 
 

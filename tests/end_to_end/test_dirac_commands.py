@@ -22,7 +22,7 @@ from .conftest import Client, DemoGrid, environment_of, running_demo
 
 pytestmark = pytest.mark.clients
 
-VERSION = "9.1.22"
+VERSIONS = ("9.1.22", "8.0.86")
 RUNNER = Path(__file__).parents[1] / "support" / "dirac_commands.py"
 
 ALICE = ("alice", "demo_user")
@@ -32,6 +32,7 @@ PILOT = ("pilot", "demo_pilot")
 # What differs between two runs of the same commands: moments, ports, directories, a job's age.
 MASKS = (
     (re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(\.\d+)?( UTC)?"), "MOMENT"),
+    (re.compile(r"\b[A-Z][a-z]{2} [A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d \d{4}\b"), "MOMENT"),
     (re.compile(r"datetime\.datetime\([^)]*\)"), "MOMENT"),
     (re.compile(r"localhost:\d+"), "localhost:PORT"),
     (re.compile(r"\b\d+(\.\d+)?(e-\d+)? (s|seconds)\b"), "SECONDS"),
@@ -69,10 +70,11 @@ class Commands:
         assert output.code == 0, (argv, output.out, output.err)
         return output.out
 
-    def script(self, text: str, user: tuple[str, str]) -> None:
+    def script(self, text: str, user: tuple[str, str]) -> Output:
         """What a pilot or a job does, which has no command: a script in the same environment."""
         output = self._ask({"script": text}, user)
         assert output.code == 0, output.out + output.err
+        return output
 
     def _ask(self, request: dict[str, Any], user: tuple[str, str]) -> Output:
         environment = self.client.variables(self.client.grid.proxy(*user), {})
@@ -154,12 +156,52 @@ value(SandboxStoreClient().uploadFilesAsSandbox(["std.out", "std.err"], assignTo
 """
 
 
+# What the web portal of 8.0 asks for its pages of jobs, pilots and sites.
+PORTAL = """
+import DIRAC, pprint
+DIRAC.initialize()
+from DIRAC.Core.DISET.RPCClient import RPCClient
+from DIRAC.Core.Utilities.ReturnValues import returnValueOrRaise as value
+
+jobs = RPCClient("WorkloadManagement/JobMonitoring")
+pilots = RPCClient("WorkloadManagement/PilotManager")
+sites = RPCClient("WorkloadManagement/WMSAdministrator")
+for answer in (
+    jobs.getJobPageSummaryWeb({"JobID": ["JOB"]}, [["JobID", "DESC"]], 0, 25, True),
+    jobs.getJobStats("OwnerDN", {}),
+    jobs.getJobStats("Site", {"Owner": "alice"}),
+    jobs.getOwners(),
+    pilots.getPilotMonitorWeb({"OwnerGroup": "demo_pilot"}, [["OwnerGroup", "ASC"]], 0, 3),
+    pilots.getPilotMonitorSelectors(),
+    pilots.getPilotSummaryWeb({}, [], 0, 25),
+    pilots.getGroupedPilotSummary({}, ["GridSite", "DestinationSite", "OwnerGroup"]),
+    pilots.getPilotStatistics("OwnerGroup", {"Status": ["Running"]}),
+    pilots.getCounters("PilotAgents", ["OwnerDN", "Status"], {}),
+    sites.getSiteSummaryWeb({}, [], 0, 25),
+    sites.getSiteSummarySelectors(),
+):
+    pprint.pprint(value(answer))
+"""
+# What dinit would write for the commands without a prefix.
+DCOMMANDS = """
+[global]
+default_profile = demo_user
+[demo_user]
+group_name = demo_user
+home_dir = /demo/user/a/alice
+"""
+# How a release's command names the owner of a pilot.
+PILOT_OWNERS = {"9.1.22": ("demo",), "8.0.86": ("/DC=org/DC=wherry/OU=people/CN=pilot", "demo_pilot")}
+
+
 def a_day(commands: Commands) -> None:
     """Every command, and what it must have told on either side."""
     _submit_and_look(commands)
     _work_and_fetch(commands)
     _manage(commands)
     _operate(commands)
+    if commands.client.version == "8.0.86":
+        _operate_before_9(commands)
 
 
 FIRST = 321  # the demo has 320 jobs
@@ -191,7 +233,7 @@ def _work_and_fetch(commands: Commands) -> None:
     commands.run(
         "dirac-admin-add-pilot",
         "pilot-of-the-letter",
-        "demo",
+        *PILOT_OWNERS[commands.client.version],
         "DIRAC",
         "0123456789abcdef",
         user=ADMINISTRATOR,
@@ -226,6 +268,21 @@ def _operate(commands: Commands) -> None:
     commands.run("dirac-admin-get-job-pilot-output", str(LETTER), user=ADMINISTRATOR)
 
 
+def _operate_before_9(commands: Commands) -> None:
+    """What 9 no longer has, or has elsewhere: the mask in WMSAdministrator, the web portal's calls."""
+    site = "DEMO.Lyon.fr"
+    assert "Banned" in commands.run(
+        "dirac-admin-ban-site", "-E", "no", site, "a leak", user=ADMINISTRATOR, name="ban"
+    )
+    assert "a leak" in commands.run("dirac-admin-site-mask-logging", site, user=ADMINISTRATOR)
+    commands.run("dirac-admin-allow-site", "-E", "no", site, "mended", user=ADMINISTRATOR, name="allow")
+    (commands.client.root / ".dirac").mkdir(exist_ok=True)
+    (commands.client.root / ".dirac/dcommands.conf").write_text(DCOMMANDS)
+    assert "letter" in commands.run("dstat", "-a", str(LETTER))
+    commands.done["portal"] = portal = commands.script(PORTAL.replace("JOB", str(LETTER)), ADMINISTRATOR)
+    assert "{'demo_user': 28}" in portal.out
+
+
 def plan(state: str) -> str:
     """A plan in which every method that can be moved is in one state."""
     lines = ["plan: 1", "services:"]
@@ -237,43 +294,44 @@ def plan(state: str) -> str:
 
 @dataclass
 class Day:
-    """What was seen of a day on one side."""
+    """What was seen of a release's day on one side."""
 
+    version: str
     outputs: Mapping[str, Output]
     calls: list[dict[str, Any]]
 
 
-@pytest.fixture(scope="module")
-def day(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Day]:
-    """A function from a state to the day in it, which is lived once."""
+@pytest.fixture(scope="module", params=VERSIONS)
+def day(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Day]:
+    """A function from a state to a release's day in it, which is lived once."""
     lived: dict[str, Day] = {}
 
     def live(state: str) -> Day:
         if state not in lived:
-            lived[state] = _live(state, tmp_path_factory)
+            lived[state] = _live(request.param, state, tmp_path_factory)
         return lived[state]
 
     return live
 
 
-def _live(state: str, tmp_path_factory: pytest.TempPathFactory) -> Day:
-    environment = environment_of(VERSION)
+def _live(version: str, state: str, tmp_path_factory: pytest.TempPathFactory) -> Day:
+    environment = environment_of(version)
     with running_demo(tmp_path_factory.mktemp(state)) as grid:
         Path(grid.facts["plan"]).write_text(plan(state))
         time.sleep(1)  # an edit takes effect within a second
-        client = Client(VERSION, environment, grid, tmp_path_factory.mktemp("home"))
+        client = Client(version, environment, grid, tmp_path_factory.mktemp("home"))
         with commands_of(client) as commands:
             a_day(commands)
-        return Day(commands.done, calls_of_clients(grid))
+        return Day(version, commands.done, calls_of_clients(grid, version))
 
 
-def calls_of_clients(grid: DemoGrid) -> list[dict[str, Any]]:
+def calls_of_clients(grid: DemoGrid, version: str) -> list[dict[str, Any]]:
     """The records of calls that the commands made, but for the configuration and what no plan moves."""
     moved = {(service.name, method) for service in SERVICES for method in service.adaptors}
     return [
         record
         for record in grid.log()
-        if record.get("client", "").startswith(VERSION) and (record["service"], record["method"]) in moved
+        if record.get("client", "").startswith(version) and (record["service"], record["method"]) in moved
     ]
 
 
@@ -306,9 +364,10 @@ def test_every_call_went_the_planned_way(day: Callable[[str], Day]) -> None:
 def test_what_is_said_to_be_tested_is(day: Callable[[str], Day]) -> None:
     """The methods that `wherry methods` says these commands call are those that they called."""
     called: dict[str, set[str]] = {}
-    for call in day("live").calls:
+    lived = day("live")
+    for call in lived.calls:
         called.setdefault(call["service"], set()).add(call["method"])
-    said = TESTED_WITH[f"DIRAC {VERSION} commands"]
+    said = TESTED_WITH[f"DIRAC {lived.version} commands"]
     assert {service: sorted(methods) for service, methods in said.items()} == {
         service: sorted(methods) for service, methods in called.items()
     }

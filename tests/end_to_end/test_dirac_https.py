@@ -147,7 +147,7 @@ see(gConfig.getValue("/Registry/Groups/demo_user/VO", ""))
 
 WORK = """
 a, b = "https-a-{tag}", "https-b-{tag}"
-see(pilots.addPilotReferences([a, b], "demo", "HTCondorCE", {{a: "s-https-{tag}"}}))
+see(pilots.addPilotReferences([a, b], "{owner}", "HTCondorCE", {{a: "s-https-{tag}"}}))
 see(pilots.setPilotStatus(a, "Running", "ce.example.org", "Report", "DEMO.Lyon.fr", "long"))
 see(pilots.getPilotInfo([a, b]))
 see(pilots.getPilotInfo("nowhere"))
@@ -164,7 +164,8 @@ def test_work(client: Client) -> None:
     """Every method of the three services does by HTTPS what it does by DISET, on either side."""
     tag = client.version
     job = {"9.1.22": 197, "8.0.86": 245}[tag]
-    seen = run(client, WORK.format(tag=tag, job=job))
+    owner = {"9.1.22": "demo", "8.0.86": "demo_pilot"}[tag]  # a VO, and before 9 a group
+    seen = run(client, WORK.format(tag=tag, job=job, owner=owner))
     added, running, info, missing, summary, status, states, killed, after, unreadable = seen
     ref_a, ref_b = f"https-a-{tag}", f"https-b-{tag}"
     assert added == {"OK": True, "Value": None}
@@ -172,6 +173,8 @@ def test_work(client: Client) -> None:
     assert set(info["Value"]) == {ref_a, ref_b}
     assert (info["Value"][ref_a]["Status"], info["Value"][ref_b]["Status"]) == ("Running", "Submitted")
     assert isinstance(info["Value"][ref_a]["SubmissionTime"], datetime.datetime)
+    # Each in the form of its release.
+    assert ("OwnerGroup" if tag == "8.0.86" else "VO") in info["Value"][ref_a]
     assert missing["Errno"] == 1550
     assert missing["Message"] == "No pilots found ( 1550 : No pilots found for PilotJobReference(s): nowhere)"
     assert summary["Value"]["ce.example.org"]["Running"] >= 1
@@ -183,6 +186,26 @@ def test_work(client: Client) -> None:
     assert "invalid literal for int()" in unreadable["Message"]
     routes = {each["method"]: each["route"] for each in whole_records(client.grid) if each["event"] == "call"}
     assert (routes["setPilotStatus"], routes["killJob"]) == ("rest", "native")
+
+
+SANDBOX = """
+from DIRAC.WorkloadManagementSystem.Client.SandboxStoreClient import SandboxStoreClient
+os.chdir(os.environ["HOME"])
+with open("letter", "w") as file:
+    file.write("dear reader")
+os.makedirs("fetched", exist_ok=True)
+store = SandboxStoreClient()
+stored = store.uploadFilesAsSandbox(["letter"])["Value"]
+see(store.downloadSandbox(stored, "fetched")["OK"])
+see(open("fetched/letter").read())
+"""
+
+
+def test_a_sandbox(client: Client) -> None:
+    """It comes back by HTTPS, too, from the storage element in the configuration."""
+    fetched, text = run(client, SANDBOX, client.grid.proxy("alice", "demo_user"))
+    assert fetched is True
+    assert text == "dear reader"
 
 
 def test_errors(client: Client) -> None:

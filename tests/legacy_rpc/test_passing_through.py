@@ -167,7 +167,7 @@ async def test_one_method_elsewhere(registry) -> None:
 
 
 async def test_transfers(registry) -> None:
-    """They are passed through like calls; one that was asked for as a call is none."""
+    """They are routed like calls; one that was asked for as a call is none."""
     door = Door(registry, Passed(services={ELSEWHERE, HERE}))
     for service in (HERE, ELSEWHERE):
         identity = door.admit(service, "ToClient", Callers.alice, "FileTransfer")
@@ -178,7 +178,7 @@ async def test_transfers(registry) -> None:
     plain = Door(registry, Passed())
     identity = plain.admit(HERE, "ToClient", Callers.alice, "FileTransfer")
     call = Call(HERE, "FileTransfer/ToClient", ["id", ""], identity, "dips", outgoing=object())  # type: ignore[arg-type]
-    assert await plain.front.handle(call) == Reply("native")
+    assert await plain.front.handle(call) == Reply("routed")
 
 
 @pytest.mark.parametrize("action", ["Connection", "Message", "Dance"])

@@ -139,7 +139,7 @@ async def test_the_service_sees_the_caller(serve, make, admit, seen, scheme: str
     assert (await upstreams.answer(asked("echo", 1, setup="Certification", vo="demo"))).value == 1
     [(proposal, identity)] = seen
     assert (identity.username, identity.group, identity.dn) == ("alice", "demo_admin", f"{PEOPLE}alice")
-    assert identity.properties == ("Operator", "NormalUser", "JobAdministrator")
+    assert identity.properties == ("Operator", "NormalUser", "JobAdministrator", "SiteManager")
     assert (proposal.setup, proposal.vo, proposal.client_version) == ("Certification", "demo", "9.1.22")
 
 
@@ -293,6 +293,22 @@ async def test_no_answer_in_time(serve, make, scheme: str, wire: Any) -> None:
         await upstreams.answer(asked("submitJob", deadline=started + 0.5))
     assert loop.time() - started < 5
     going.set()
+
+
+@WIRES
+async def test_no_time_left(serve, make, scheme: str, wire: Any) -> None:
+    """A call whose time is over is not made: to aiohttp no seconds are as many as it likes."""
+    called = []
+
+    async def handle(call: Call) -> Outcome:
+        called.append(call)
+        return Reply()
+
+    upstreams = make(at(await serve(handle=handle, make=wire), scheme))
+    now = asyncio.get_running_loop().time()
+    with pytest.raises(Failure, match="was not asked: the time for a call was over"):
+        await upstreams.answer(asked("submitJob", deadline=now - 1))
+    assert not called
 
 
 async def test_a_status_is_no_answer(serve, make) -> None:

@@ -81,7 +81,7 @@ DETAILS = [
     Row(200, {"job_ids": [1, 4, 999]}),
     Row(200, {"job_ids": []}, caller="guest"),
     Row(422, {"job_ids": [1] * 1001}),
-    Row(422, {"job_ids": [-(2**63) - 1]}),
+    Row(422, {"job_ids": ["x"]}),
     Row(422, {}),
 ]
 
@@ -858,3 +858,7 @@ async def test_in_process_errors_are_answers(grid) -> None:
     [problem] = answer.body["detail"]
     assert problem["input"] == "nan"
     assert decode(encode(answer.body)) == answer.body
+    for sent, told in (("\ud800", "?"), (10**30, 10**30)):
+        request = RestRequest("PATCH", "/api/jobs/status", {}, {5: {moment: {"Status": [sent]}}})
+        answer = await grid.runner.call(request, grid.principal("admin"))
+        assert (answer.status, answer.body["detail"][0]["input"]) == (422, [told])

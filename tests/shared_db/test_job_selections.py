@@ -14,7 +14,8 @@ from shared_db.connection import Databases
 from shared_db.queries.job_selections import counts_by, distinct, selected_ids, selected_jobs
 from shared_db.queries.site_mask import mask_sites, site_statuses
 from shared_db.rules import job_attributes
-from shared_db.rules.job_counts import in_order
+from shared_db.rules.job_attributes import MOST_SPELLINGS, attributes_asked
+from shared_db.rules.job_counts import counted_attributes, in_order
 from shared_db.rules.job_selections import NO_VALUE, Comparison, range_of_time, selection, selectors
 from shared_db.rules.refusals import Refusal, UnfitArgument
 from shared_db.rules.site_pages import KnownSite, known_sites
@@ -169,6 +170,19 @@ def test_selectors() -> None:
         selectors({"PilotJobReference": 5})
     with pytest.raises(UnfitArgument, match="'str' object has no attribute 'get'"):
         selectors("x")
+
+
+def test_an_attribute_in_thousands_of_spellings() -> None:
+    """Each would be in the answer of every job."""
+    bits = range(len("JobGroup"))
+    spelled = [
+        "".join(c.upper() if number >> bit & 1 else c for bit, c in zip(bits, "jobgroup", strict=True))
+        for number in range(MOST_SPELLINGS + 1)
+    ]
+    assert len(attributes_asked(spelled[1:])) == len(counted_attributes(spelled[1:])) == MOST_SPELLINGS
+    for asked in (attributes_asked, counted_attributes):
+        with pytest.raises(Refusal, match="More than 100 attributes"):
+            asked(spelled)
 
 
 def test_attributes_are_those_of_the_table() -> None:

@@ -22,7 +22,9 @@ from shared_db.queries.pilots import add_pilots, ids_of_references, pilots_with_
 from shared_db.rules.pilot_counts import Count, Group, in_order
 from shared_db.rules.pilot_logs import Line
 from shared_db.rules.pilot_monitor import Order, Pages
-from shared_db.rules.pilot_selections import NOTHING, selection
+from shared_db.rules.pilot_selections import NOTHING, grouping_of, selection
+from shared_db.rules.pilot_tables import grouped_counts
+from shared_db.rules.refusals import Refusal
 from shared_db.schema.pilot_agents_db import PILOT_AGENTS_DB, PilotAgents
 
 START = datetime(2026, 11, 21, 12, 0, 0)  # noqa: DTZ001 - DIRAC's are naive
@@ -104,6 +106,16 @@ async def test_groups(pilots: Databases) -> None:
     first = in_order(by_kinds, ["AccountingSent", "BenchMark", "SubmissionTime"])[0]
     assert first == Group(("True", 0.0, START + 5 * HOUR), 1)
     assert none == []
+
+
+def test_columns_named_again_and_again() -> None:
+    """They are refused in a moment: a message has room for millions of names."""
+    many = ["GridSite"] * 1_000_000
+    with pytest.raises(Refusal, match="Duplicate column name 'GridSite'"):
+        grouped_counts(many, START)
+    assert grouping_of("PilotAgents", ["VO", "vo"]) == ["VO", "VO"]
+    with pytest.raises(Refusal, match="More than 64 columns to count by"):
+        grouping_of("PilotAgents", many)
 
 
 async def test_pages_of_references(pilots: Databases) -> None:

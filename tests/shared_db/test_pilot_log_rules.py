@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -82,8 +83,23 @@ def test_messages() -> None:
         rules.read_message("no")
     with pytest.raises(UnfitArgument):
         rules.read_message(5)
+    for deep in ("[" * 100_000, '{"a":' * 100_000):
+        with pytest.raises(Refusal, match="RecursionError"):
+            rules.read_message(deep)
+        with pytest.raises(Refusal, match="RecursionError"):
+            rules.finished(deep)
     with pytest.raises(Refusal, match="an object in JSON"):
         rules.finished("[]")
+
+
+@pytest.mark.parametrize("end", [r"\n", r"\r", r"\u2028"])
+def test_too_many_lines(end: str) -> None:
+    """A message of many empty lines is refused before they take their room."""
+    assert len(rules.read_message(f'"{end * rules.MOST_LINES}"')) == rules.MOST_LINES
+    too_many = [""] * (rules.MOST_LINES + 1)
+    for many in (f'"{end * len(too_many)}"', json.dumps(too_many)):
+        with pytest.raises(Refusal, match="More than 100000 lines in one message"):
+            rules.read_message(many)
 
 
 def test_lines_as_text() -> None:
@@ -121,6 +137,7 @@ def test_names_of_records() -> None:
     assert len({*long, rules.record_stamp("s1"), rules.record_stamp(UUID)}) == 5
     assert all(len(stamp) == rules.LONGEST_STAMP for stamp in long)
     assert (rules.record_stamp("s1"), rules.record_stamp(UUID)) == ("s1", STAMP)
+    assert len(rules.record_stamp("\ud800")) == rules.LONGEST_STAMP  # which no database holds
     for name in ("", "x" * 256):
         with pytest.raises(Refusal):
             rules.record_stamp(name)

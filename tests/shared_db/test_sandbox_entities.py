@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -31,6 +32,8 @@ from shared_db.rules.sandboxes import (
     managed_by,
     parse_location,
     reach_of,
+    read_announcement,
+    read_assignments,
 )
 from shared_db.schema.sandbox_metadata_db import SANDBOX_METADATA_DB, sb_EntityMapping
 from shared_db.schema.wherry_db import WHERRY_DB, sandbox_names
@@ -146,6 +149,52 @@ async def test_what_may_not_be_given(
     with pytest.raises(Refusal, match=TEXT.format(ALICE)):
         await hands.run(assign_to_entities, wanted, reach, properties)
     assert await rows(databases, SANDBOX_METADATA_DB, sb_EntityMapping.c.EntityId) == []
+
+
+@pytest.mark.parametrize(
+    "entity", ["job:2", "JOB:2", "Job:2 ", "J\u00f6b:2", "\uff2aob:2", "Job\0:2", "\u200bJob:2"]
+)
+async def test_what_a_database_takes_for_a_job(hands: Hands, databases: Databases, entity: str) -> None:
+    """MySQL does not tell them from bob's job: nothing is given under such a name, nor taken."""
+    await hands.run(
+        assign_to_entities, [Assignment("Job:2", "Input", called("three", BOB))], Reach(BOB), USER
+    )
+    with pytest.raises(Refusal, match=TEXT.format(ALICE)):
+        await hands.run(assign_to_entities, [Assignment(entity, "Input", called("one"))], Reach(ALICE), USER)
+    assert await hands.run(take_from_entities, [entity], Reach(BOB)) == []
+    assert await hands.run(sandboxes_of_entities, [entity], Reach(BOB)) == []
+    left = await rows(databases, SANDBOX_METADATA_DB, sb_EntityMapping.c.EntityId)
+    assert left == [("Job:2",)]
+    with pytest.raises(Refusal):
+        read_assignments({entity: [[str(called("one")), "Input"]]})
+    with pytest.raises(Refusal):
+        read_announcement(["abc.tar.bz2", {entity: "Input"}], 1, 10)
+
+
+async def test_a_name_in_another_vo(hands: Hands) -> None:
+    """Who shows no certificate may be called alice in another VO, and gives nothing to alice's jobs there."""
+    other = Owner("alice", "works_user", "works")
+    at = stored("four", other)
+    await hands.run(register_sandbox, other, at, 10)
+    wanted = [Assignment("Job:1", "Input", at)]
+
+    async def give(work: Any, *, by_certificate: bool) -> int:
+        return await assign_to_entities(work, wanted, Reach(other), USER, by_certificate=by_certificate)
+
+    with pytest.raises(Refusal, match=TEXT.format(other)):
+        await hands.run(partial(give, by_certificate=False))
+    assert await hands.run(partial(give, by_certificate=True)) == 1
+
+
+async def test_nobody_takes_a_colleagues_name(hands: Hands) -> None:
+    """In a group with JobSharing names are shared: another content under one is refused, the same not."""
+    name = legacy_name(ALICE, "one" * 6, "tar.bz2", shares=True)
+    await hands.run(note_name, name, stored("one").name)
+    with pytest.raises(Refusal, match="Hashes don't match!"):
+        await hands.run(note_name, name, stored("three", BOB).name)
+    assert await hands.run(stored_names, [name]) == {name: stored("one").name}
+    await hands.run(note_name, name, stored("one", BOB).name)
+    assert await hands.run(stored_names, [name]) == {name: stored("one", BOB).name}
 
 
 async def test_an_administrator_gives_anything(hands: Hands) -> None:

@@ -213,6 +213,13 @@ async def test_a_bad_regular_expression_is_the_caller_s(databases: Databases) ->
             await find_page(work, Jobs, search)
 
 
+async def test_a_text_that_is_none_is_the_caller_s(databases: Databases) -> None:
+    """Half a surrogate pair is refused by the driver on the one, by the server on the other."""
+    with pytest.raises((InvalidQuery, InvalidValue)):
+        async with databases.unit_of_work() as work:
+            await work.rows(JOB_DB, Jobs.select().where(Jobs.c.Owner == "\ud800"))
+
+
 async def test_only_changed_rows_count(databases: Databases, pilots: Any, engine: str) -> None:
     """MySQL counts them so for DIRAC; our statements say it where a server would count those it met."""
     await pilots.add("a")

@@ -146,6 +146,10 @@ async def test_a_store_that_cannot_be_reached() -> None:
     with pytest.raises(RestFailure) as caught:
         [block async for block in files.download("http://127.0.0.1:9/x?signature=secret")]
     assert (caught.value.status, "secret" in str(caught.value)) == (0, False)
+    for url in ("http://h:port/x?signature=secret", "file:///etc/passwd", "x", "ftp://h/x", "//h/x"):
+        with pytest.raises(RestFailure, match="^0 ") as caught:
+            [block async for block in files.download(url)]
+        assert "secret" not in str(caught.value)
     await files.close()
 
 

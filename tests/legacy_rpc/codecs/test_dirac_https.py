@@ -39,6 +39,7 @@ PATH = "/WorkloadManagement/JobManager"
 
 PATHS = {
     "/WorkloadManagement/JobManager": "WorkloadManagement/JobManager",
+    "/WorkloadManagement/TornadoPilotLogging": "WorkloadManagement/TornadoPilotLogging",
     "/WorkloadManagement/TornadoJobManager": "WorkloadManagement/JobManager",
     "/WorkloadManagement/JobManager/": "WorkloadManagement/JobManager",
     "//WorkloadManagement/JobManager": "WorkloadManagement/JobManager",

@@ -11,7 +11,7 @@ from legacy_rpc.services.catalogue import all_services
 from legacy_rpc.services.older_jobs import OLDER_ATTRIBUTES
 from shared_db.cfg import parse_cfg
 from shared_db.registry import Registry
-from shared_db.rules.job_attributes import JOB_ATTRIBUTES
+from shared_db.rules.job_attributes import JOB_ATTRIBUTES, MOST_SPELLINGS
 from shared_db.rules.job_pages import PAGE_COLUMNS
 
 DN, OTHER = "/O=Lab/CN=alice", "/O=Lab/CN=bob"
@@ -88,6 +88,7 @@ def test_all_attributes() -> None:
     assert (job["KilledFlag"], job["MasterJobID"], job["JobSplitType"]) == ("False", 0, "Single")
     assert told("getJobSummary", {}, 3) == {}
     assert told("getJobAttributes", JOB, 3) == job
+    assert told("getJobsParameters", {}, [], [["JobID", "ASC"], 3]) == {}
 
 
 @pytest.mark.parametrize(
@@ -97,6 +98,7 @@ def test_all_attributes() -> None:
         (["OwnerDN", "Owner", "Status"], ["Owner", "Status"]),
         (["ownerdn"], ["Owner"]),
         (["KilledFlag", "DIRACSetup"], ["JobID"]),
+        (["OwnerDN", {}, ["Status"]], ["Owner", {}, ["Status"]]),
         ("Status, OwnerDN", ["Status", "Owner"]),
         ([], []),
         (None, None),
@@ -106,6 +108,13 @@ def test_all_attributes() -> None:
 def test_attributes_that_are_named(names: Any, newest: Any) -> None:
     """What 9 has dropped is not asked for; the owner is, in place of the DN."""
     assert asked("getJobAttributes", 3, names) == [3, newest]
+
+
+def test_far_too_many_names() -> None:
+    """They are left as they are, of which 8.0's are no attributes: the call is refused."""
+    names = ["OwnerDN", *(f"x{number}" for number in range(MOST_SPELLINGS))]
+    assert asked("getJobAttributes", 3, names) == [3, names]
+    assert asked("getCounters", names, {}) == [names, {}]
 
 
 def test_values_of_named_attributes() -> None:
@@ -129,6 +138,7 @@ def test_values_of_named_attributes() -> None:
         ({"OwnerDN": "/CN=x"}, NO_JOB),
         ({"OwnerDN": DN, "Owner": ["alice", "bob"]}, {"Owner": ["alice"]}),
         ({"OwnerDN": DN, "Owner": "bob"}, {"Owner": "bob", **NO_JOB}),
+        ({"OwnerDN": DN, "Owner": [["alice"]]}, {"Owner": [["alice"]], **NO_JOB}),
         ({"DIRACSetup": "Production", "JobID": 3}, {"JobID": 3}),
         ({"DIRACSetup": "Test", "JobID": 3}, NO_JOB),
         ({"KilledFlag": ["True", "False"], "ApplicationNumStatus": "0"}, {}),

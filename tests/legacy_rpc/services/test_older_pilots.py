@@ -80,6 +80,24 @@ def test_newer_clients_name_a_vo(version: str) -> None:
     assert translated("getPilotInfo", ["ref"], version)[1]({"ref": info("lab")}) == {"ref": info("lab")}
 
 
+@pytest.mark.parametrize(
+    ("wire", "version", "setup", "release"),
+    [
+        ("https", "python-requests/2.32.3", "Demo", (8, 0)),
+        ("https", "python-requests/2.32.3", "None", None),
+        ("https", "curl/8.5.0", "", None),
+        ("https", "9.1.22", "Demo", (9, 1)),
+        ("dips", "somebody's", "Demo", None),
+        ("dips", "7.3.38", "Demo", (7, 3)),
+    ],
+)
+def test_who_is_older(wire: str, version: str, setup: str, release: tuple[int, int] | None) -> None:
+    """Who names a setup over HTTPS is older than 9; otherwise the version tells, if there is one."""
+    caller = Identity("alice", "lab_user")
+    call = Call(MANAGER, "getPilotInfo", ["x"], caller, wire, client_version=version, setup=setup)
+    assert call.release == release
+
+
 @pytest.mark.parametrize("method", ["getPilotInfo", "getPilots"])
 def test_pilots_belong_to_a_group(method: str) -> None:
     """Each pilot has the group of its VO, and in the columns that 9 dropped what 8.0 itself writes there."""
@@ -166,6 +184,50 @@ def test_grouped_summaries() -> None:
     assert method is not None
     method.check([{}, []], (8, 0))
     method.check([[]], (9, 0))
+    with pytest.raises(
+        Failure, match=r"export_getGroupedPilotSummary\(\) takes 3 positional arguments but 5"
+    ):
+        method.check([{}, [], 0, 25], (8, 0))
+
+
+def test_statistics_by_what_is_dropped() -> None:
+    """By group they are those of its VO; of what all pilots have alike there is one number."""
+    arguments, restore = translated("getPilotStatistics", ["OwnerGroup", {"OwnerGroup": "lab_pilot"}])
+    assert arguments == ["VO", {"VO": ["lab"]}]
+    assert restore({"lab": 2, "nowhere": 3, "far": 4, "": 1}) == {"far_user": 4, "lab_user": 2, "Unknown": 4}
+    arguments, restore = translated("getPilotStatistics", ["OwnerDN", {}])
+    assert arguments == ["VO", {}]
+    assert restore({"lab": 2, "far": 4}) == {"Unknown": 6}
+    assert translated("getPilotStatistics", ["Status", {}])[1]({"Done": 2}) == {"Done": 2}
+
+
+def test_counters_by_what_is_dropped() -> None:
+    """They are added up where groups or what all pilots have alike takes the place of the VO."""
+    keys = ["Status", "OwnerGroup", "Broker"]
+    arguments, restore = translated("getCounters", ["PilotAgents", keys, {}, "2026-01-01"])
+    assert arguments == ["PilotAgents", ["Status", "VO"], {}, "2026-01-01"]
+    counted = [({"Status": "Done", "VO": vo}, 1) for vo in ("a", "b", "lab")]
+    assert restore(counted) == [
+        ({"Status": "Done", "OwnerGroup": "lab_user", "Broker": "Unknown"}, 1),
+        ({"Status": "Done", "OwnerGroup": "Unknown", "Broker": "Unknown"}, 2),
+    ]
+    arguments, restore = translated("getCounters", ["PilotAgents", ["Status", 5], {}])
+    assert arguments == ["PilotAgents", ["Status", 5], {}]
+    assert restore(counted) == counted
+
+
+@pytest.mark.parametrize(
+    ("sort_list", "meant"),
+    [
+        ([["OwnerGroup", "DESC"]], [["VO", "DESC"]]),
+        ([["OwnerDN", "ASC"]], []),
+        ([["Status", "ASC"]], [["Status", "ASC"]]),
+        ([], []),
+    ],
+)
+def test_how_a_page_is_sorted(sort_list: list[Any], meant: list[Any]) -> None:
+    """A page is sorted by group as by VO, and by what all pilots have alike not at all."""
+    assert translated("getPilotMonitorWeb", [{}, sort_list, 0, 5])[0] == [{}, meant, 0, 5]
 
 
 def test_outputs_and_clearing() -> None:

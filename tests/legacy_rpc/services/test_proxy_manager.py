@@ -555,6 +555,9 @@ async def test_contents(
         ("getLogContents", ({"bad": ["x"]}, [], 0, 0), "Unknown field: bad"),
         ("getLogContents", ({}, [["bad", "ASC"]], 0, 0), "Invalid sort field: ['bad', 'ASC']"),
         ("getLogContents", ({}, [["Action", "up"]], 0, 0), "Invalid sort direction: UP"),
+        ("getLogContents", ({5: ["x"]}, [], 0, 0), "Unknown field: 5"),
+        ("getRegisteredUsers", (float("inf"),), "Seconds left has to be an integer"),
+        ("completeDelegationUpload", (True, "x"), "No requests with id True"),
         ("completeDelegationUpload", ("1", "x"), f"Received {str}, expected {int}"),
         (
             "getStoredProxyStrength",
