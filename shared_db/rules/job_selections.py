@@ -171,7 +171,9 @@ def selectors(selected: Any) -> Selectors:
         newer = conditions.pop("LastUpdate")
     older = conditions.pop("ToDate") if conditions.get("ToDate") else None
     asked = conditions.pop("PilotJobReference") if conditions.get("PilotJobReference") else ()
+    if conditions.get("JobID"):  # it goes before pilots, of which nothing is read then
+        asked = ()
     if not isinstance(asked, str | list | tuple):
         raise UnfitArgument(f"{type(asked).__name__!r} object is not iterable")
     pilots = (asked,) if isinstance(asked, str) else tuple(str(each) for each in asked)
-    return Selectors(conditions, newer, older, () if conditions.get("JobID") else pilots)
+    return Selectors(conditions, newer, older, pilots)

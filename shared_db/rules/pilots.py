@@ -17,6 +17,7 @@ from shared_db.rules.refusals import (
     missing,
     no_number,
     out_of_range,
+    several_values,
     too_long,
 )
 
@@ -106,8 +107,8 @@ def status_changes(
     Raises Refusal for a value that does not fit its column.
     """
     optional = {"GridSite": grid_site, "Queue": queue, "DestinationSite": destination}
-    changes = {"Status": status, "StatusReason": _text(reason or REASON_NOT_GIVEN)}
-    changes |= {column: _text(value) for column, value in optional.items() if value}
+    changes = {"Status": status, "StatusReason": _one_text(reason or REASON_NOT_GIVEN)}
+    changes |= {column: _one_text(value) for column, value in optional.items() if value}
     check_sizes(changes)
     return {column: str(value) for column, value in changes.items()}
 
@@ -210,6 +211,15 @@ def _stamp(reference: Any, stamps: Any) -> str | None:
         return _text(stamps[reference]) if reference in stamps else ""
     except (TypeError, LookupError) as error:
         raise UnfitArgument(str(error)) from error
+
+
+def _one_text(value: Any) -> str | None:
+    """As `_text`; a list of one value is that value, since MySQL gets it in parentheses.  Raises Refusal."""
+    while isinstance(value, list | tuple):
+        if len(value) != 1:
+            raise several_values()
+        value = value[0]
+    return _text(value)
 
 
 def _text(value: Any) -> str | None:

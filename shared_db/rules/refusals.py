@@ -39,6 +39,11 @@ def missing(column: str) -> Refusal:
     return _mysql(1048, f"Column '{column}' cannot be null")
 
 
+def several_values() -> Refusal:
+    """A list of several values where a statement has place for one."""
+    return _mysql(1241, "Operand should contain 1 column(s)")
+
+
 def out_of_range(column: str) -> Refusal:
     """A number that its column cannot hold."""
     return _mysql(1264, f"Out of range value for column '{column}' at row 1")

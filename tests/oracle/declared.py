@@ -201,7 +201,12 @@ def _names_no_source(exchange: Exchange) -> bool:
 
 
 def _asks_for_empty(exchange: Exchange) -> bool:
-    return exchange.both_work and "" in exchange.arguments[0].values()
+    description = exchange.arguments[0]
+    if not isinstance(description, dict) or not exchange.ours["OK"]:
+        return False
+    no_sql = "You have an error in your SQL syntax" in exchange.dirac.get("Message", "")
+    values = list(description.values())
+    return ("" in values and exchange.both_work) or (no_sql and [] in values)
 
 
 def _cast_by_mysql(exchange: Exchange) -> bool:
@@ -386,7 +391,7 @@ DIFFERENCES = (
         frozenset({"getPilotSummaryWeb"}),
     ),
     Difference(
-        "an empty value of a description asks for nothing",
+        "an empty value of a description asks for nothing; of an empty list DIRAC makes no good SQL",
         _asks_for_empty,
         frozenset({"getMatchingTaskQueues"}),
     ),

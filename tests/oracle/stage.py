@@ -152,26 +152,40 @@ def _keys_of_other_types(left: dict[Any, Any], right: dict[Any, Any]) -> Iterato
 async def open_stage(
     oracle: Oracle, urls: dict[str, str], directory: Path, clock: time_machine.Traveller
 ) -> Stage:
-    """Everything filled and connected."""
-    sides, worlds = [], []
-    for name, databases in (("alone", urls), ("guest", oracle.databases)):
-        await _fill(databases)
-        (directory / name).mkdir()
-        make = partial(make_side, directory / name, oracle.credentials, oracle.registry, databases)
-        # DIRAC's own optimisers would run; a slow machine is no difference.
-        sides.append(make("legacy", optimise=False, busy_seconds=20))
-        worlds.append(World(databases))
-        await worlds[-1].keep()
-    own, other = worlds
-    found = differences(await other.rows(), await own.rows(), own.columns)
-    assert not found, found[:10]
-    return Stage(oracle, *sides, (own, other), clock)
+    """Everything filled and connected; what a test left that was broken off is taken away first."""
+    worlds = World(urls), World(oracle.databases)
+    sides: list[Side] = []
+    try:
+        for name, databases, world in zip(("alone", "guest"), (urls, oracle.databases), worlds, strict=True):
+            await _make_tables(databases)
+            await world.keep()
+            await world.empty()
+            await _fill(databases)
+            await world.keep()
+            (directory / name).mkdir()
+            make = partial(make_side, directory / name, oracle.credentials, oracle.registry, databases)
+            # DIRAC's own optimisers would run; a slow machine is no difference.
+            sides.append(make("legacy", optimise=False, busy_seconds=20))
+        own, other = worlds
+        found = differences(await other.rows(), await own.rows(), own.columns)
+        assert not found, found[:10]
+    except BaseException:
+        await _leave(sides, worlds)
+        raise
+    return Stage(oracle, sides[0], sides[1], worlds, clock)
+
+
+async def _make_tables(urls: dict[str, str]) -> None:
+    databases = open_databases(urls, create=True)
+    try:
+        await upgrade(databases, missing_tables=True)
+    finally:
+        await databases.dispose()
 
 
 async def _fill(urls: dict[str, str]) -> None:
     databases = open_databases(urls, create=True)
     try:
-        await upgrade(databases, missing_tables=True)
         await fill(databases)
         await add_more_rows(databases)
     finally:
@@ -180,8 +194,12 @@ async def _fill(urls: dict[str, str]) -> None:
 
 async def close_stage(stage: Stage) -> None:
     """Disconnect, and leave nothing in the oracle's databases."""
-    for side in (stage.alone, stage.guest):
+    await _leave((stage.alone, stage.guest), stage.worlds)
+
+
+async def _leave(sides: Sequence[Side], worlds: Sequence[World]) -> None:
+    for side in sides:
         await side.close()
-    for world in stage.worlds:
+    for world in worlds:
         await world.empty()
         await world.close()

@@ -30,9 +30,10 @@ class World:
 
     async def keep(self) -> None:
         """Remember every row."""
-        self._connection = await self._engine.connect()
-        await self._connection.execution_options(isolation_level="AUTOCOMMIT")
-        await self._execute("SET FOREIGN_KEY_CHECKS = 0")
+        if self._connection is None:
+            self._connection = await self._engine.connect()
+            await self._connection.execution_options(isolation_level="AUTOCOMMIT")
+            await self._execute("SET FOREIGN_KEY_CHECKS = 0")
         for logical, name in self._names.items():
             tables = await self._ask(
                 "SELECT TABLE_NAME FROM information_schema.TABLES"
