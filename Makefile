@@ -33,6 +33,7 @@ quick-bench: $(VENV)/.installed-test
 	$(BIN)/python benchmarks/database.py --quick
 	$(BIN)/python benchmarks/matching.py --quick
 	$(BIN)/python benchmarks/methods.py --quick
+	$(BIN)/python benchmarks/rest.py --quick
 	$(BIN)/python benchmarks/large_replies.py --quick
 	$(BIN)/python benchmarks/idle.py --quick
 	$(BIN)/python benchmarks/backends.py --quick
@@ -43,6 +44,8 @@ bench: $(VENV)/.installed-test
 	$(BIN)/python benchmarks/database.py
 	$(BIN)/python benchmarks/matching.py
 	$(BIN)/python benchmarks/methods.py
+	$(BIN)/python benchmarks/rest.py --diracx
+	$(BIN)/python benchmarks/rest.py --engine mariadb
 	$(BIN)/python benchmarks/large_replies.py
 	$(BIN)/python benchmarks/idle.py
 	$(BIN)/python benchmarks/backends.py
