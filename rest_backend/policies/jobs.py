@@ -141,9 +141,9 @@ READ_JDL = Policy(
 
 async def _jobs_of_pilots(context: Context, _body: Any, _parameters: Any) -> None:
     caller = context.caller
-    if caller.has("ServiceAdministrator", "Operator"):
-        return
-    if not caller.by_certificate or caller.pilot_stamp or not sees_all_jobs(context):
+    operates = caller.has("ServiceAdministrator", "Operator")
+    looks = caller.by_certificate and sees_all_jobs(context)
+    if caller.pilot_stamp or not (operates or looks):
         raise Forbidden("Insufficient permissions to manage pilots.")
 
 

@@ -59,6 +59,8 @@ def attributes_asked(asked: Any) -> dict[str, str]:
         return {name: name for name in JOB_ATTRIBUTES}
     if isinstance(asked, str):
         asked = asked.replace(" ", "").split(",")
+    if isinstance(asked, dict):
+        asked = list(asked)
     if not isinstance(asked, list | tuple) or not all(isinstance(name, str) for name in asked):
         raise Refusal("Attributes of jobs are asked for as a list of names")
     found: dict[str, str] = {}

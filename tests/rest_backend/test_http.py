@@ -426,6 +426,9 @@ async def test_many_at_once(grid) -> None:
 
 # By name: what they do needs no row; of the last ones the table has only what is refused.
 NEED_NO_DATABASE = {
+    "jobs_get_sandbox_space",
+    "proxies_get_own_proxy",
+    "auth_choose_provider",
     "auth_finished",
     "auth_legacy_exchange",
     "auth_userinfo",
@@ -436,6 +439,7 @@ NEED_NO_DATABASE = {
     "jobs_get_limits",
     "openapi",
     "pilots_get_log_limits",
+    "pilots_get_sites_of_ces",
     *(operation.name for operation in OPERATIONS if operation.tag == ".well-known"),
     "auth_complete_authorization_flow",
     "auth_finish_device_flow",

@@ -326,7 +326,7 @@ async def test_one_job_of_another_spares_all(grid) -> None:
 @pytest.mark.parametrize("policy", POLICIES, ids=lambda policy: policy.name)
 async def test_a_pilots_own_token(grid, policy) -> None:
     """A pilot that has a token of its own is refused by every policy of jobs, whatever its token says."""
-    properties = ("GenericPilot", "NormalUser", "JobAdministrator")
+    properties = ("GenericPilot", "NormalUser", "JobAdministrator", "Operator")
     asked = {1: {}}
     caller = Principal("s1", "demo", "demo_user", "alice", properties)
     request = RestRequest("PATCH", "/api/jobs/status", body=asked)
