@@ -150,13 +150,13 @@ class KeptConnection(asyncio.Protocol):
         whole = body.endswith(b"0\r\n\r\n") if chunked else len(body) >= int(length or 0)
         if whole:
             self._received = b""
-            self._answered(int(head[9:12]))
+            self._answered(int(head[9:12]), body)
 
-    def _answered(self, status: int) -> None:
+    def _answered(self, status: int, body: bytes) -> None:
         self.milliseconds.append((time.perf_counter() - self._started) * 1000)
         self.failed += status >= 500
         if status in (400, 401, 403, 404, 422):
-            self.done.set_exception(RuntimeError(f"answered {status}"))
+            self.done.set_exception(RuntimeError(f"answered {status}: {body[:300].decode()}"))
         elif time.perf_counter() >= self._until:
             self.done.set_result(None)
             self._transport.close()
@@ -283,18 +283,22 @@ def _wait(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
 
 @contextmanager
 def diracx(folder: Path, database: Path) -> Iterator[Server]:
-    """A real DiracX 0.7.0 on a copy of the same SQLite file (its environment: `make clients`)."""
+    """A real DiracX 0.7.0 on copies of the same SQLite file (its environment: `make clients`).
+
+    One for each of its databases: it writes to several at a time, and would wait for itself in one file.
+    """
     from diracx_server import SHARED, running_diracx
     from moto.server import ThreadedMotoServer
 
     folder.mkdir()
-    copy = folder / "shared.db"
-    copy.write_bytes(database.read_bytes())
+    copies = {name: folder / f"{name}.db" for name in SHARED}
+    for copy in copies.values():
+        copy.write_bytes(database.read_bytes())
     storage = ThreadedMotoServer(port=0)
     storage.start()
     host, port = storage.get_host_and_port()
     try:
-        with running_diracx(folder, f"http://{host}:{port}", dict.fromkeys(SHARED, copy)) as up:
+        with running_diracx(folder, f"http://{host}:{port}", copies) as up:
             yield Server(up.url, up.token("alice", "demo_admin"))
     finally:
         storage.stop()
