@@ -69,7 +69,7 @@ class Selection:
             found.sort(key=lambda state: str(state[column]).lower(), reverse=descending)
         rows = [[state[name] for name in self.shown or COLUMNS] for state in found]
         if self.distinct:
-            rows = [row for number, row in enumerate(rows) if row not in rows[:number]]
+            rows = list({tuple(row): row for row in rows}.values())
         return rows[: self.limit]
 
     @property

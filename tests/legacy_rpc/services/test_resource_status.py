@@ -97,6 +97,8 @@ async def test_states_are_told_as_dirac_tells_them(side: Side) -> None:
     }
     last = {"Meta": {"columns": ["Name"], "order": ["Name", "desc"], "limit": 1}}
     assert (await side("select", "SiteStatus", last))["Value"] == [["LAB.B.org"]]
+    kinds = {"Meta": {"columns": ["Status"], "distinct": True}}
+    assert (await side("select", "SiteStatus", kinds))["Value"] == [["Active"]]
     newer = {"Status": "Active", "Meta": {"newer": ["DateEffective", "2020-01-01 00:00:00"]}}
     assert (await side("select", "SiteStatus", newer))["Value"] == rows
     older = {"Meta": {"older": ["DateEffective", "2020-01-01 00:00:00"]}}
